@@ -1,0 +1,84 @@
+"""curate: raw scientific images become training sets.
+
+What plugin authors and users import stands here; each name is loaded at first use, so that ``import curate_core`` costs nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+_HOMES = {
+    "curate_core.arrays": ["ArrayLike", "LazyArray", "MapArray", "OpenedArray", "read", "slabs"],
+    "curate_core.batch": ["Batch"],
+    "curate_core.dataset": ["Dataset", "open"],
+    "curate_core.errors": ["CurateError", "PluginError", "RequestError", "RunError", "SourceError", "SpecError", "StepError"],
+    "curate_core.grid": ["Grid"],
+    "curate_core.hookspec": ["hookimpl"],
+    "curate_core.kinds": [
+        "Command", "Context", "Engine", "Features", "Filter", "HOOK_API", "Importer", "Outcome", "Piece", "Placement",
+        "Preprocessor", "Reader", "RoiFinder", "Scope", "Source", "Transform", "Unit", "Verdict", "Worker", "WriteSession", "Writer",
+    ],
+    "curate_core.model": ["Case", "CaseSource", "Image", "LayerSource", "Role", "Tractogram"],
+    "curate_core.options": ["option"],
+    "curate_core.providers": ["Provider"],
+    "curate_core.rois": ["RoiTable", "View"],
+    "curate_core.run": ["run"],
+    "curate_core.structure": ["ByteSize"],
+}  # fmt: skip
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+if TYPE_CHECKING:
+    from curate_core.arrays import ArrayLike, LazyArray, MapArray, OpenedArray, read, slabs
+    from curate_core.batch import Batch
+    from curate_core.dataset import Dataset, open
+    from curate_core.errors import CurateError, PluginError, RequestError, RunError, SourceError, SpecError, StepError
+    from curate_core.grid import Grid
+    from curate_core.hookspec import hookimpl
+    from curate_core.kinds import (
+        HOOK_API,
+        Command,
+        Context,
+        Engine,
+        Features,
+        Filter,
+        Importer,
+        Outcome,
+        Piece,
+        Placement,
+        Preprocessor,
+        Reader,
+        RoiFinder,
+        Scope,
+        Source,
+        Transform,
+        Unit,
+        Verdict,
+        Worker,
+        Writer,
+        WriteSession,
+    )
+    from curate_core.model import Case, CaseSource, Image, LayerSource, Role, Tractogram
+    from curate_core.options import option
+    from curate_core.providers import Provider
+    from curate_core.rois import RoiTable, View
+    from curate_core.run import run
+    from curate_core.structure import ByteSize
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "HOOK_API", "ArrayLike", "Batch", "ByteSize", "Case", "CaseSource", "Command", "Context", "CurateError", "Dataset", "Engine",
+    "Features", "Filter", "Grid", "Image", "Importer", "LayerSource", "LazyArray", "MapArray", "OpenedArray", "Outcome", "Piece",
+    "Placement", "PluginError", "Preprocessor", "Provider", "Reader", "RequestError", "RoiFinder", "RoiTable", "Role", "RunError",
+    "Scope", "Source", "SourceError", "SpecError", "StepError", "Tractogram", "Transform", "Unit", "Verdict", "View", "Worker",
+    "WriteSession", "Writer", "hookimpl", "open", "option", "read", "run", "slabs",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME_OF:
+        from importlib import import_module
+
+        return getattr(import_module(_HOME_OF[name]), name)
+    message = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(message)

@@ -1,0 +1,249 @@
+"""Lazy array views: what a step does to a volume, done only to the box that is read.
+
+Everything that curate calls an array has ``shape``, ``dtype`` and basic slicing: numpy arrays, memory maps, h5py, zarr, blosc2
+and tensorstore all qualify, and so do the views here, which wrap any of them and never copy more than they are asked for.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+NDArray = npt.NDArray[Any]
+Box = tuple[slice, ...]
+"""One slice with plain start and stop for every axis, array order."""
+
+SLAB_BYTES = 64 << 20
+
+
+@runtime_checkable
+class ArrayLike(Protocol):
+    """What curate asks of an array."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def dtype(self) -> Any: ...
+
+    def __getitem__(self, key: Any, /) -> Any: ...
+
+
+def box(start: Sequence[int], stop: Sequence[int]) -> Box:
+    """Slices from corners, array order."""
+    return tuple(slice(int(a), int(b)) for a, b in zip(start, stop, strict=True))
+
+
+def read(array: ArrayLike, where: Box | None = None) -> NDArray:
+    """The voxels of ``array`` in a box as a numpy array; all of it without a box.
+
+    The result may share memory with the source, which is read-only to every step.
+    """
+    key = tuple(slice(0, n) for n in array.shape) if where is None else where
+    return np.asarray(array[key])
+
+
+def nbytes(array: ArrayLike) -> int:
+    """Bytes of the whole array once read."""
+    return int(np.prod(array.shape, dtype=np.int64)) * np.dtype(array.dtype).itemsize
+
+
+def slabs(array: ArrayLike, max_bytes: int = SLAB_BYTES) -> Iterator[Box]:
+    """Boxes over the whole array in order, cut along its first axis, each of about ``max_bytes`` once read."""
+    if 0 in array.shape:
+        return
+    if not array.shape:
+        yield ()
+        return
+    plane = max(1, nbytes(array) // array.shape[0])
+    step = max(1, max_bytes // plane)
+    rest = tuple(slice(0, n) for n in array.shape[1:])
+    for start in range(0, array.shape[0], step):
+        yield (slice(start, min(start + step, array.shape[0])), *rest)
+
+
+class LazyArray(ABC):
+    """A view that computes what is read of it. Subclasses say ``shape``, ``dtype`` and how to read a box."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    @abstractmethod
+    def read_box(self, where: Box) -> NDArray:
+        """The voxels in ``where``: one plain slice for every axis, within the shape."""
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    def __getitem__(self, key: Any) -> NDArray:
+        where, finish = _normalise(key, self.shape)
+        return self.read_box(where)[finish]
+
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> NDArray:
+        values = self[...]
+        return values if dtype is None else values.astype(dtype, copy=False)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(shape={self.shape}, dtype={self.dtype})"
+
+
+def _normalise(key: Any, shape: tuple[int, ...]) -> tuple[Box, tuple[Any, ...]]:
+    """Split basic indexing into the box to read and what is left to do to it (steps, dropped axes)."""
+    keys = list(key) if isinstance(key, tuple) else [key]
+    if Ellipsis in keys:
+        position = keys.index(Ellipsis)
+        keys[position : position + 1] = [slice(None)] * (len(shape) - len(keys) + 1)
+    keys += [slice(None)] * (len(shape) - len(keys))
+    if len(keys) != len(shape):
+        message = f"{len(keys)} indices for an array of {len(shape)} axes"
+        raise IndexError(message)
+    where: list[slice] = []
+    finish: list[Any] = []
+    for entry, length in zip(keys, shape, strict=True):
+        if isinstance(entry, slice):
+            indices = range(length)[entry]
+            if not indices:
+                where.append(slice(0, 0))
+                finish.append(slice(None))
+            else:
+                low, high = min(indices[0], indices[-1]), max(indices[0], indices[-1]) + 1
+                where.append(slice(low, high))
+                finish.append(slice(None, None, indices.step))
+        elif isinstance(entry, int | np.integer):
+            index = range(length)[int(entry)]
+            where.append(slice(index, index + 1))
+            finish.append(0)
+        else:
+            message = f"only slices and integers index a lazy array, not {type(entry).__name__}"
+            raise IndexError(message)
+    return tuple(where), tuple(finish)
+
+
+class MapArray(LazyArray):
+    """A value-by-value function of an array; the function must not change its argument."""
+
+    def __init__(self, base: ArrayLike, function: Callable[[NDArray], NDArray], dtype: npt.DTypeLike) -> None:
+        self.base, self.function = base, function
+        self.shape, self.dtype = tuple(base.shape), np.dtype(dtype)
+
+    def read_box(self, where: Box) -> NDArray:
+        return self.function(read(self.base, where))
+
+
+class CropArray(LazyArray):
+    """A box of an array."""
+
+    def __init__(self, base: ArrayLike, start: Sequence[int], stop: Sequence[int]) -> None:
+        for a, b, n in zip(start, stop, base.shape, strict=True):
+            if not 0 <= a <= b <= n:
+                message = f"box {tuple(start)} to {tuple(stop)} leaves the array of shape {tuple(base.shape)}"
+                raise ValueError(message)
+        self.base, self.start = base, tuple(int(a) for a in start)
+        self.shape = tuple(int(b) - int(a) for a, b in zip(start, stop, strict=True))
+        self.dtype = np.dtype(base.dtype)
+
+    def read_box(self, where: Box) -> NDArray:
+        return read(self.base, tuple(slice(s.start + a, s.stop + a) for s, a in zip(where, self.start, strict=True)))
+
+
+class TransposeArray(LazyArray):
+    """An array with its axes in another order, as ``numpy.transpose``."""
+
+    def __init__(self, base: ArrayLike, order: Sequence[int]) -> None:
+        if sorted(order) != list(range(len(base.shape))):
+            message = f"{tuple(order)} is not an order of {len(base.shape)} axes"
+            raise ValueError(message)
+        self.base, self.order = base, tuple(order)
+        self.shape = tuple(base.shape[i] for i in self.order)
+        self.dtype = np.dtype(base.dtype)
+
+    def read_box(self, where: Box) -> NDArray:
+        inner = [slice(0, 0)] * len(where)
+        for position, axis in enumerate(self.order):
+            inner[axis] = where[position]
+        return read(self.base, tuple(inner)).transpose(self.order)
+
+
+class TakeArray(LazyArray):
+    """One index of an axis, which the result loses."""
+
+    def __init__(self, base: ArrayLike, index: int, axis: int) -> None:
+        if not 0 <= index < base.shape[axis]:
+            message = f"index {index} leaves axis {axis} of shape {tuple(base.shape)}"
+            raise ValueError(message)
+        self.base, self.index, self.axis = base, index, axis
+        self.shape = (*base.shape[:axis], *base.shape[axis + 1 :])
+        self.dtype = np.dtype(base.dtype)
+
+    def read_box(self, where: Box) -> NDArray:
+        inner = (*where[: self.axis], slice(self.index, self.index + 1), *where[self.axis :])
+        return read(self.base, inner).squeeze(self.axis)
+
+
+class AddAxisArray(LazyArray):
+    """An array with one more axis of length 1 before ``axis``."""
+
+    def __init__(self, base: ArrayLike, axis: int) -> None:
+        self.base, self.axis = base, axis
+        self.shape = (*base.shape[:axis], 1, *base.shape[axis:])
+        self.dtype = np.dtype(base.dtype)
+
+    def read_box(self, where: Box) -> NDArray:
+        inner = (*where[: self.axis], *where[self.axis + 1 :])
+        return np.expand_dims(read(self.base, inner), self.axis)[tuple(slice(None) if i != self.axis else where[i] for i in range(len(where)))]
+
+
+class ConcatArray(LazyArray):
+    """Arrays joined along an axis; equal along every other, of one dtype after numpy's promotion."""
+
+    def __init__(self, parts: Sequence[ArrayLike], axis: int) -> None:
+        shapes = {(*p.shape[:axis], *p.shape[axis + 1 :]) for p in parts}
+        if len(shapes) != 1 or len({len(p.shape) for p in parts}) != 1:
+            message = f"arrays of shapes {', '.join(str(tuple(p.shape)) for p in parts)} do not join along axis {axis}"
+            raise ValueError(message)
+        self.parts, self.axis = tuple(parts), axis
+        self.edges = np.cumsum([0, *(p.shape[axis] for p in parts)]).tolist()
+        first = parts[0].shape
+        self.shape = (*first[:axis], self.edges[-1], *first[axis + 1 :])
+        self.dtype = np.result_type(*(np.dtype(p.dtype) for p in parts))
+
+    def read_box(self, where: Box) -> NDArray:
+        wanted = where[self.axis]
+        out = np.empty([s.stop - s.start for s in where], self.dtype)
+        for part, low, high in zip(self.parts, self.edges[:-1], self.edges[1:], strict=True):
+            start, stop = max(wanted.start, low), min(wanted.stop, high)
+            if start < stop:
+                inner = (*where[: self.axis], slice(start - low, stop - low), *where[self.axis + 1 :])
+                target = [slice(None)] * len(where)
+                target[self.axis] = slice(start - wanted.start, stop - wanted.start)
+                out[tuple(target)] = read(part, inner)
+        return out
+
+
+class OpenedArray(LazyArray):
+    """An array behind a handle that is opened at first use and again in each worker.
+
+    Readers whose handles do not cross process borders return one of these.
+
+    Args:
+        opener: opens the array; must be picklable (a module-level function or ``functools.partial`` of one).
+        shape, dtype: what the opened array has.
+    """
+
+    def __init__(self, opener: Callable[[], ArrayLike], shape: Sequence[int], dtype: npt.DTypeLike) -> None:
+        self.opener = opener
+        self.shape, self.dtype = tuple(int(n) for n in shape), np.dtype(dtype)
+        self._array: ArrayLike | None = None
+
+    def read_box(self, where: Box) -> NDArray:
+        if self._array is None:
+            self._array = self.opener()
+        return read(self._array, where)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_array": None}

@@ -1,0 +1,1 @@
+"""Components that need only numpy, registered through the same door as everybody's."""

@@ -1,0 +1,285 @@
+"""Finding plugins and resolving names to components. A broken plugin is explained, and never takes another down."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from importlib import import_module, metadata
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+import attrs
+import pluggy
+from attrs import frozen
+
+from curate_core import hookspec
+from curate_core.errors import PluginError, nearest
+from curate_core.providers import KIND_NAMES, Provider
+
+CORE = "curate-core"
+BUILTIN = "curate_core.builtin.plugin"
+BLOCK_VARIABLE = "CURATE_BLOCK_PLUGINS"
+
+
+@frozen
+class PluginStatus:
+    """What became of one installed plugin.
+
+    Attributes:
+        name: of the entry point.
+        distribution: the package that brought it, and its version.
+        module: what the entry point names.
+        status: ``loaded``, ``blocked`` (by ``CURATE_BLOCK_PLUGINS``) or ``broken``.
+        reason: why it is not loaded.
+        providers: what it offers; empty unless loaded.
+        editable: the distribution is installed from a working tree, so that its version says little.
+    """
+
+    name: str
+    distribution: str
+    version: str
+    module: str
+    status: Literal["loaded", "blocked", "broken"]
+    reason: str = ""
+    providers: tuple[Provider, ...] = ()
+    editable: bool = False
+
+
+@frozen
+class Offer:
+    """A provider and the distribution that makes it."""
+
+    provider: Provider
+    distribution: str
+    version: str
+    editable: bool = False
+
+    @property
+    def qualified(self) -> str:
+        """The name that is never ambiguous: ``curate-mrc:mrc``."""
+        return f"{self.distribution}:{self.provider.name}"
+
+
+class Host:
+    """The plugins of one process: who offers what.
+
+    Args:
+        entry_points: ``(name, module, distribution, version, editable)`` of each plugin; the installed ones by default.
+        blocked: names of plugins or distributions to leave out.
+    """
+
+    def __init__(self, entry_points: Iterable[EntryPoint] | None = None, blocked: Sequence[str] = ()) -> None:
+        self._manager = pluggy.PluginManager(hookspec.PROJECT)
+        self._manager.add_hookspecs(hookspec.RegisterHooks)
+        self._manager.add_hookspecs(hookspec.EventHooks)
+        core = EntryPoint("core", BUILTIN, CORE, _core_version(), editable=_is_editable(CORE))
+        found = installed_plugins() if entry_points is None else sorted(entry_points, key=lambda e: (e.distribution, e.name))
+        self.plugins: tuple[PluginStatus, ...] = tuple(self._load(entry, blocked) for entry in [core, *found])
+        self._offers = [
+            Offer(provider, plugin.distribution, plugin.version, plugin.editable)
+            for plugin in self.plugins
+            for provider in plugin.providers
+        ]
+        self._classes: dict[str, type[Any]] = {}
+
+    @property
+    def hook(self) -> Any:
+        """The event hooks, to be called with keyword arguments."""
+        return self._manager.hook
+
+    @property
+    def manager(self) -> pluggy.PluginManager:
+        """Where listeners of a single run are registered."""
+        return self._manager
+
+    def _load(self, entry: EntryPoint, blocked: Sequence[str]) -> PluginStatus:
+        """One plugin in one ``try``: all of its providers or none."""
+        status = PluginStatus(entry.name, entry.distribution, entry.version, entry.module, "broken", editable=entry.editable)
+        if entry.name in blocked or entry.distribution in blocked:
+            return attrs.evolve(status, status="blocked", reason=f"named in {BLOCK_VARIABLE}")
+        module: ModuleType | None = None
+        try:
+            module = import_module(entry.module)
+            problem = _api_problem(module)
+            if problem:
+                return attrs.evolve(status, reason=problem)
+            self._manager.register(module, name=f"{entry.distribution}:{entry.name}")
+            providers = self._collect(module)
+        except Exception as error:
+            if module is not None and self._manager.is_registered(module):
+                self._manager.unregister(module)
+            return attrs.evolve(status, reason=f"{type(error).__name__}: {error}")
+        problems = [problem for provider in providers for problem in provider.problems()]
+        names = [(p.kind, p.name) for p in providers]
+        problems += [f"{kind} {name!r} is offered twice" for kind, name in sorted(set(names)) if names.count((kind, name)) > 1]
+        if problems:
+            self._manager.unregister(module)
+            return attrs.evolve(status, reason="; ".join(problems))
+        return attrs.evolve(status, status="loaded", providers=tuple(providers))
+
+    def _collect(self, module: ModuleType) -> list[Provider]:
+        providers: list[Provider] = []
+        for kind in KIND_NAMES:
+            name = f"curate_register_{kind}s"
+            hook = self._manager.subset_hook_caller(name, [p for p in self._manager.get_plugins() if p is not module])
+            for offered in hook():
+                for provider in offered:
+                    if not isinstance(provider, Provider):
+                        message = f"{name} must give Provider objects, not {type(provider).__name__}"
+                        raise TypeError(message)
+                    if provider.kind != kind:
+                        message = f"{name} gave {provider.name!r} of kind {provider.kind!r}"
+                        raise ValueError(message)
+                    providers.append(provider)
+        return providers
+
+    def offers(self, kind: str) -> list[Offer]:
+        """All that is offered of a kind, sorted by name and distribution."""
+        return sorted((o for o in self._offers if o.provider.kind == kind), key=lambda o: (o.provider.name, o.distribution))
+
+    def conflicts(self) -> list[tuple[Offer, ...]]:
+        """Offers of different distributions that claim one name of one kind."""
+        groups: dict[tuple[str, str], list[Offer]] = {}
+        for offer in self._offers:
+            groups.setdefault((offer.provider.kind, offer.provider.name), []).append(offer)
+        return [tuple(group) for group in groups.values() if len(group) > 1]
+
+    def find(self, kind: str, use: str) -> Offer:
+        """The offer that ``use`` names, plainly or as ``distribution:name``.
+
+        Raises:
+            PluginError: nothing, several things or a broken plugin stand behind the name.
+        """
+        offers = self.offers(kind)
+        matches = [o for o in offers if use in (o.provider.name, o.qualified)]
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
+            names = " or ".join(repr(o.qualified) for o in matches)
+            message = f"{len(matches)} distributions offer the {_words(kind)} {use!r}"
+            raise PluginError(message, hint=f"write {names}")
+        for plugin in self.plugins:
+            if plugin.status != "loaded" and use.partition(":")[0] in (plugin.distribution, plugin.name):
+                message = f"the {_words(kind)} {use!r} is not there: plugin {plugin.distribution} is {plugin.status}: {plugin.reason}"
+                raise PluginError(message, hint="see curate plugins")
+        for other in KIND_NAMES:
+            if other != kind and any(use in (o.provider.name, o.qualified) for o in self.offers(other)):
+                message = f"{use!r} is a {_words(other)}, not a {_words(kind)}"
+                raise PluginError(message)
+        hint = nearest(use, [o.provider.name for o in offers])
+        broken = [p.distribution for p in self.plugins if p.status == "broken"]
+        if broken:
+            hint += f"; or it is one of the broken {', '.join(broken)}, see curate plugins"
+        message = f"there is no {_words(kind)} {use!r}"
+        raise PluginError(message, hint=hint)
+
+    def load(self, offer: Offer) -> type[Any]:
+        """The class behind an offer, imported now.
+
+        Raises:
+            PluginError: the import fails, or the class does not fulfil the contract of its kind.
+        """
+        target = offer.provider.target
+        if target not in self._classes:
+            self._classes[target] = _import_class(offer)
+        return self._classes[target]
+
+    def readers_for(self, path: Path) -> list[Offer]:
+        """Readers that claim the file's suffix (or the folder's), the first to ask first."""
+        name = path.name.lower() + ("/" if path.is_dir() else "")
+        claims = [
+            (max(len(suffix) for suffix in o.provider.suffixes if name.endswith(suffix)), o)
+            for o in self.offers("reader")
+            if any(name.endswith(suffix) for suffix in o.provider.suffixes)
+        ]
+        claims.sort(key=lambda claim: (-claim[1].provider.priority, -claim[0], claim[1].qualified))
+        return [offer for _, offer in claims]
+
+
+@frozen
+class EntryPoint:
+    """An installed plugin before it is imported."""
+
+    name: str
+    module: str
+    distribution: str
+    version: str
+    editable: bool = False
+
+
+def installed_plugins() -> list[EntryPoint]:
+    """The plugins of this environment, sorted by distribution and name."""
+    found = []
+    for entry in metadata.entry_points(group=hookspec.ENTRY_POINT_GROUP):
+        dist = entry.dist
+        name, version = (dist.name, dist.version) if dist is not None else ("unknown", "0")
+        found.append(EntryPoint(entry.name, entry.value, name, version, editable=_is_editable(name)))
+    return sorted(set(found), key=lambda e: (e.distribution, e.name))
+
+
+@lru_cache(maxsize=1)
+def default_host() -> Host:
+    """The host of the installed plugins, made once a process."""
+    blocked = [name for name in os.environ.get(BLOCK_VARIABLE, "").split(",") if name]
+    return Host(blocked=blocked)
+
+
+def _api_problem(module: ModuleType) -> str:
+    from curate_core.kinds import HOOK_API
+
+    api = getattr(module, "CURATE_HOOK_API", None)
+    if api is None:
+        return f"{module.__name__} does not state CURATE_HOOK_API; write CURATE_HOOK_API = {HOOK_API}"
+    if api != HOOK_API:
+        return f"written for plugin API {api}, this curate has {HOOK_API}; install versions that fit together"
+    return ""
+
+
+def _import_class(offer: Offer) -> type[Any]:
+    from curate_core.kinds import KINDS
+
+    provider = offer.provider
+    module_name, _, class_name = provider.target.partition(":")
+    where = f"plugin {offer.distribution}"
+    try:
+        cls = getattr(import_module(module_name), class_name)
+    except Exception as error:
+        message = f"{provider.target} cannot be imported: {type(error).__name__}: {error}"
+        raise PluginError(message, where=where, hint="see curate plugins --check") from error
+    expected = KINDS[provider.kind]
+    if not (isinstance(cls, type) and issubclass(cls, expected)):
+        message = f"{provider.target} is not a subclass of curate_core.{expected.__name__}"
+        raise PluginError(message, where=where)
+    if "__attrs_attrs__" not in vars(cls):
+        message = f"{provider.target} is not an attrs class of its own"
+        raise PluginError(message, where=where, hint="decorate it with @attrs.frozen")
+    missing = sorted(getattr(cls, "__abstractmethods__", ()))
+    if missing:
+        message = f"{provider.target} lacks the method {missing[0]!r} that every {_words(provider.kind)} has"
+        raise PluginError(message, where=where)
+    return cls
+
+
+def _words(kind: str) -> str:
+    return "ROI finder" if kind == "roi_finder" else kind
+
+
+def _core_version() -> str:
+    try:
+        return metadata.version(CORE)
+    except metadata.PackageNotFoundError:
+        return "0"
+
+
+@lru_cache(maxsize=256)
+def _is_editable(distribution: str) -> bool:
+    """Whether pip installed it from a working tree (PEP 610)."""
+    import json
+
+    try:
+        text = metadata.distribution(distribution).read_text("direct_url.json")
+    except metadata.PackageNotFoundError:
+        return True
+    return bool(text and json.loads(text).get("dir_info", {}).get("editable"))

@@ -1,0 +1,433 @@
+"""The kinds of component and their contracts: what a plugin author subclasses.
+
+A component is a frozen attrs class: its fields are its options in the spec (see :func:`curate_core.options.option`), its methods
+are its work. Components hold no state; what they need at work comes from ``start`` and reaches them through the context.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import attrs
+import numpy as np
+from attrs import frozen
+
+from curate_core.arrays import ArrayLike, NDArray, read, slabs
+from curate_core.batch import Batch
+from curate_core.model import Case, CaseSource, Image, Layer, LayerSource, Plain, Tractogram
+from curate_core.rois import RoiTable
+
+if TYPE_CHECKING:
+    import argparse
+
+HOOK_API = 1
+"""Version of the contract; a plugin module states the one it was written for as ``CURATE_HOOK_API``."""
+
+
+@frozen
+class Scope:
+    """Which samples are judged or measured together.
+
+    Attributes:
+        over: ``sample`` (each alone), ``case``, ``dataset``, or ``attribute``.
+        attribute: for ``attribute``: the cases that share its value; in a spec ``{"attribute": "scan"}``.
+    """
+
+    over: Literal["sample", "case", "dataset", "attribute"]
+    attribute: str = ""
+
+    def group(self, case: CaseSource) -> str:
+        """The name of the group that a case belongs to."""
+        if self.over == "dataset":
+            return ""
+        if self.over == "attribute":
+            return f"{self.attribute}={case.attributes.get(self.attribute)!r}"
+        return case.id
+
+
+SAMPLE, CASE, DATASET = Scope("sample"), Scope("case"), Scope("dataset")
+
+
+def generator(*key: object) -> np.random.Generator:
+    """A random generator that depends on ``key`` alone: the same key gives the same draws anywhere."""
+    digest = hashlib.sha256("\x1f".join(map(str, key)).encode()).digest()
+    return np.random.Generator(np.random.PCG64(int.from_bytes(digest[:16], "little")))
+
+
+@frozen(eq=False)
+class Context:
+    """What a step may know besides its options and its input.
+
+    Attributes:
+        step: the step's name in the spec (``near-duplicates``, ``limit#1`` for a second one).
+        seed: the spec's seed.
+        case: id of the case, or of the group of cases that is judged together.
+        state: what the component's ``start`` returned in this worker.
+        statistics: the merged value of what the component measured; None when it measures nothing.
+        folder: where the case's materialised layers are kept; None where nothing may be.
+        rejected: filled by ``reject``; read by the runner.
+    """
+
+    step: str
+    seed: int
+    case: str = ""
+    state: Any = None
+    statistics: Plain = None
+    folder: Path | None = None
+    rejected: dict[int, str] = attrs.field(factory=dict)
+
+    def rng(self, *key: object) -> np.random.Generator:
+        """A generator keyed by seed, step, case and ``key`` (a sample's id): never by order or time."""
+        return generator(self.seed, self.step, self.case, *key)
+
+    def reject(self, row: int, reason: str) -> None:
+        """Quarantine one sample of the batch at hand; what the step returns for it is not used."""
+        self.rejected[int(row)] = reason
+
+    def materialise(self, name: str, array: ArrayLike) -> ArrayLike:
+        """Compute a lazy array once for the case, so that its blocks do not repeat the work.
+
+        Args:
+            name: what to call it among the step's arrays.
+            array: computed slab by slab, written beside the case's ROIs and memory-mapped from there.
+        """
+        if self.folder is None:
+            return read(array)
+        path = self.folder / f"{self.step.replace('#', '-')}.{name}.npy"
+        if not path.exists():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            aside = path.with_suffix(".partial")
+            out = np.lib.format.open_memmap(aside, "w+", np.dtype(array.dtype), tuple(array.shape))
+            for where in slabs(array):
+                out[where] = read(array, where)
+            out.flush()
+            del out
+            aside.replace(path)
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+
+
+@frozen
+class Worker:
+    """The process that a component starts in.
+
+    Attributes:
+        index: number of the worker, 0 for the calling process.
+        device: the accelerator that the engine gave it (``cuda:1``), or ``cpu``.
+    """
+
+    index: int = 0
+    device: str = "cpu"
+
+
+class Component(ABC):
+    """Base of all kinds."""
+
+    version: ClassVar[int] = 1
+    """Raised whenever the output of the component changes for the same input and options."""
+
+    def start(self, worker: Worker) -> Any:
+        """Get what the work needs in this process (a model, a handle); reaches the methods as ``context.state``."""
+        return None
+
+    def estimate(self, nbytes: int) -> int:
+        """Peak bytes that one call needs for an input of ``nbytes``; for the admission control."""
+        return 2 * nbytes
+
+
+class Source(Component):
+    """Which cases are there?"""
+
+    @abstractmethod
+    def cases(self) -> Iterable[CaseSource]:
+        """Find the cases, in an order that depends on names alone; reads no pixels.
+
+        Raises:
+            RequestError: nothing found, or two cases of one id.
+        """
+
+
+class Reader(Component):
+    """How is a layer opened?"""
+
+    many: ClassVar[bool] = False
+    """Takes all files of a layer at once (a DICOM series); others are opened one by one and joined."""
+
+    def sniff(self, path: Path) -> str | None:
+        """Why this reader cannot take the file or folder, from a look at its first bytes; None when it can."""
+        return None
+
+    @abstractmethod
+    def open(self, source: LayerSource, context: Context) -> Layer:
+        """Open a layer lazily, with its true grid.
+
+        Raises:
+            SourceError: the file cannot be read; says what was expected of it.
+        """
+
+    def resident(self, source: LayerSource) -> int:
+        """Bytes of anonymous memory that the opened layer holds: 0 where it is memory-mapped or read box by box."""
+        return sum(file.stat().st_size for file in source.files if file.exists())
+
+
+class Measuring(Component):
+    """A step that may need a value measured over more than it is given: a scale over a case, a mean over the dataset."""
+
+    def statistics_scope(self) -> Scope | None:
+        """Over what the step measures; None: it measures nothing with these options."""
+        return None
+
+    def merge(self, partials: Sequence[Plain]) -> Plain:
+        """One value from the partials, which come in case order."""
+        raise NotImplementedError
+
+
+class Preprocessor(Measuring):
+    """What should the case look like?"""
+
+    @abstractmethod
+    def apply(self, case: Case, context: Context) -> Case:
+        """Another case; lazy where it can be; the given one and its arrays stay as they are."""
+
+    def measure(self, case: Case, context: Context) -> Plain:
+        """This case's share of the statistics, as plain values."""
+        raise NotImplementedError
+
+
+class RoiFinder(Component):
+    """Where are the samples?"""
+
+    @abstractmethod
+    def find(self, case: Case, context: Context) -> RoiTable:
+        """The ROIs of a case in a stable order, the same for the same seed (``context.rng()``)."""
+
+
+class Transform(Measuring):
+    """What becomes of a cut sample?"""
+
+    @abstractmethod
+    def apply(self, batch: Batch, context: Context) -> Batch:
+        """One sample out for each in; may replace, add or remove arrays and attributes."""
+
+    def measure(self, batch: Batch, context: Context) -> Plain:
+        """This batch's share of the statistics, as plain values."""
+        raise NotImplementedError
+
+
+@frozen(eq=False)
+class Features:
+    """What a filter's ``score`` said of all samples that it judges together, in manifest order.
+
+    Attributes:
+        columns: name -> (n, ...) values, as ``score`` returned them.
+        existing: (n,) bool: the sample was kept by the dataset that this run continues.
+        id_of: index -> sample id.
+    """
+
+    columns: Mapping[str, NDArray]
+    existing: NDArray
+    id_of: Callable[[int], str]
+
+    def __len__(self) -> int:
+        return len(self.existing)
+
+
+@frozen(eq=False)
+class Verdict:
+    """Which samples stay.
+
+    Attributes:
+        keep: (n,) bool.
+        score: (n,) values for the manifest and ``dropped.jsonl``; None: nothing to say.
+        because: (n,) int64: index of the kept sample on whose account this one goes, -1 for none; None: never one.
+    """
+
+    keep: NDArray
+    score: NDArray | None = None
+    because: NDArray | None = None
+
+
+class Filter(Component):
+    """Which samples stay?"""
+
+    def scope(self) -> Scope:
+        """Which samples are judged together."""
+        return SAMPLE
+
+    def needs_pixels(self) -> bool:
+        """False: ``score`` looks at ROIs and attributes only, so nothing need be cut for it."""
+        return True
+
+    @abstractmethod
+    def score(self, batch: Batch, context: Context) -> Mapping[str, NDArray]:
+        """Feature columns of a batch: name -> (n, ...) of a fixed dtype."""
+
+    @abstractmethod
+    def keep(self, features: Features, context: Context) -> Verdict:
+        """Judge the samples of one group by their features alone."""
+
+
+@frozen
+class Placement:
+    """Where one array of a sample lies.
+
+    Attributes:
+        file: path relative to the dataset's folder, ``/`` between parts.
+        place: where in the file, for the writer's ``read``; None: the file holds just this.
+        shape, dtype: of the array as ``read`` gives it back.
+    """
+
+    file: str
+    place: Plain
+    shape: tuple[int, ...]
+    dtype: str
+
+
+@frozen
+class Piece:
+    """One array of one sample, written somewhere, to be assembled into a dataset's file.
+
+    Attributes:
+        path: the file that holds it now: a part, or the dataset's earlier file.
+        place: where in it.
+        sample: id of the sample.
+        array: name of the array.
+        case: id of the case.
+        attributes: the sample's attributes.
+    """
+
+    path: Path
+    place: Plain
+    sample: str
+    array: str
+    case: str
+    attributes: Mapping[str, Plain]
+
+
+class WriteSession(ABC):
+    """Writing one unit's samples into its part."""
+
+    @abstractmethod
+    def write(self, batch: Batch) -> list[Mapping[str, Placement]]:
+        """Write the samples of a batch; for each, array name -> where it lies relative to the part."""
+
+    def close(self) -> None:
+        """Finish the part's files."""
+
+
+class Writer(Component):
+    """How is a sample stored?"""
+
+    @abstractmethod
+    def paths(self, batch: Batch) -> list[str] | None:
+        """For each sample the path that it alone will take, without cutting it; None: samples share files."""
+
+    def unique_in_case(self) -> bool:
+        """True: samples of different cases cannot take one path, so that cases need not wait for each other."""
+        return False
+
+    @abstractmethod
+    def open(self, part: Path, context: Context) -> AbstractContextManager[WriteSession]:
+        """Begin a unit's part: files under the folder ``part``, at their paths relative to the dataset."""
+
+    def assembles(self) -> bool:
+        """True: files are shared by units; at commit ``assemble`` makes each anew from the pieces."""
+        return False
+
+    def assemble(self, out: Path, pieces: Sequence[Piece], context: Context) -> list[Plain]:
+        """Make one shared file at ``out`` from pieces in manifest order; returns the new place of each."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def read(self, path: Path, place: Plain) -> NDArray | Tractogram:
+        """Read back what ``write`` or ``assemble`` put at a place."""
+
+
+@frozen
+class Unit:
+    """What one worker does and commits at once.
+
+    Attributes:
+        key: names the unit and what it depends on.
+        label: what to call it in messages: the case, and the block of it.
+        task: what to do, for the runner's function; plain, picklable.
+        nbytes: estimate of the memory it needs.
+    """
+
+    key: str
+    label: str
+    task: Any
+    nbytes: int = 0
+
+
+@frozen
+class Outcome:
+    """What became of a unit.
+
+    Attributes:
+        status: ``done``; ``failed``: it raised ``error``; ``lost``: its worker died, ``error`` says how.
+        value: what the work returned.
+    """
+
+    unit: Unit
+    status: Literal["done", "failed", "lost"]
+    value: Any = None
+    error: Exception | None = None
+
+
+class Engine(Component):
+    """Who does the units?"""
+
+    @abstractmethod
+    def run(self, work: Callable[[Unit, Worker], Any], units: Iterable[Unit]) -> Iterator[Outcome]:
+        """Do the units in any order and report each as it ends.
+
+        Args:
+            work: picklable; called in whichever process does the unit.
+            units: consumed as there is room.
+        """
+
+
+class Importer(Component):
+    """How does another system's configuration become a spec? Its options become flags of ``curate import``."""
+
+    @abstractmethod
+    def convert(self, text: str, folder: Path) -> dict[str, Plain]:
+        """A spec as plain values, from the text of a configuration that lies in ``folder``."""
+
+
+class Command(Component):
+    """What else can ``curate`` do?"""
+
+    @abstractmethod
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the subcommand's arguments."""
+
+    @abstractmethod
+    def run(self, arguments: argparse.Namespace) -> int:
+        """Do it; returns the exit code."""
+
+
+KINDS: Mapping[str, type[Component]] = {
+    "source": Source,
+    "reader": Reader,
+    "preprocessor": Preprocessor,
+    "roi_finder": RoiFinder,
+    "transform": Transform,
+    "filter": Filter,
+    "writer": Writer,
+    "engine": Engine,
+    "importer": Importer,
+    "command": Command,
+}
+
+__all__ = [
+    "CASE", "DATASET", "HOOK_API", "KINDS", "SAMPLE", "Batch", "Case", "CaseSource", "Command", "Component", "Context", "Engine",
+    "Features", "Filter", "Image", "Importer", "Layer", "LayerSource", "Measuring", "Outcome", "Piece", "Placement", "Preprocessor",
+    "Reader", "RoiFinder", "RoiTable", "Scope", "Source", "Transform", "Unit", "Verdict", "Worker", "WriteSession", "Writer",
+    "generator",
+]  # fmt: skip

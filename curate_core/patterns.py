@@ -1,0 +1,108 @@
+"""Patterns over existing files: ``"volumes/{case}.{ext}"`` finds files and names their parts.
+
+A field matches within one folder level; ``*`` matches anything within a level, ``**`` any number of levels. A pattern that ends with
+a slash matches folders (a DICOM series, an OME-Zarr). Hidden files and folders are never matched.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from attrs import frozen
+
+from curate_core.errors import RequestError
+
+_TOKEN = re.compile(r"\{(\w+)\}|(\*\*/?)|(\*)|(\?)|\{([^}]*)\}?")
+
+
+@frozen
+class Match:
+    """A file that fits a pattern, and what its fields stand for."""
+
+    path: Path
+    fields: dict[str, str]
+
+
+def natural_key(text: str) -> tuple[tuple[int, int | str], ...]:
+    """Sorts ``s2`` before ``s10``, the same way on every machine."""
+    return tuple((0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", text) if part)
+
+
+def field_names(pattern: str) -> tuple[str, ...]:
+    """Names of the fields in a pattern, each once, in order.
+
+    Raises:
+        RequestError: a brace does not enclose a name.
+    """
+    names = []
+    for match in _TOKEN.finditer(pattern):
+        if match[5] is not None:
+            message = f"{match[0]!r} in the pattern {pattern!r} is not a field such as {{case}}"
+            raise RequestError(message)
+        if match[1]:
+            names.append(match[1])
+    return tuple(dict.fromkeys(names))
+
+
+def find(root: Path, pattern: str, exclude: Path | None = None) -> list[Match]:
+    """Files (or folders) below ``root`` that fit, in natural order of their relative path.
+
+    Args:
+        root: where relative patterns start; absolute patterns ignore it.
+        exclude: a folder that is never entered: the output of the run.
+    """
+    field_names(pattern)
+    parts = [part for part in pattern.split("/") if part]
+    folders = pattern.endswith("/")
+    start = Path("/") if pattern.startswith("/") else root
+    while parts and parts[0] in (".", ".."):
+        start = start.parent if parts.pop(0) == ".." else start
+    while len(parts) > 1 and not _TOKEN.search(parts[0]):
+        start = start / parts.pop(0)
+    expression = re.compile(_expression("/".join(parts)))
+    depth = None if "**" in parts else len(parts)
+    found = []
+    for path in _walk(start, depth, folders, exclude):
+        relative = path.relative_to(start).as_posix()
+        match = expression.fullmatch(relative)
+        if match:
+            found.append((natural_key(relative), relative, Match(path, match.groupdict())))
+    return [match for _, _, match in sorted(found, key=lambda entry: entry[:2])]
+
+
+def _expression(pattern: str) -> str:
+    """A regular expression for the pattern; a repeated field must match the same text.
+
+    ``{ext}`` takes the longest known double ending, so that ``a.nii.gz`` is case ``a`` of ``nii.gz``.
+    """
+    out, last, seen = [], 0, set()
+    for match in _TOKEN.finditer(pattern):
+        out.append(re.escape(pattern[last : match.start()]))
+        last = match.end()
+        name, deep, star, _, _ = match.groups()
+        if name == "ext" and name not in seen:
+            out.append(r"(?P<ext>(?:(?:nii|ome|tar|mrc|rec|map)\.)?[^/.]+)")
+        elif name:
+            out.append(f"(?P={name})" if name in seen else f"(?P<{name}>[^/]+?)")
+        else:
+            out.append(r"(?:[^/]+/)*" if deep and deep.endswith("/") else ".*" if deep else "[^/]*" if star else "[^/]")
+        seen.add(name)
+    out.append(re.escape(pattern[last:]))
+    return "".join(out)
+
+
+def _walk(folder: Path, depth: int | None, folders: bool, exclude: Path | None, level: int = 1) -> Iterator[Path]:
+    try:
+        entries = sorted(folder.iterdir(), key=lambda p: p.name)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for entry in entries:
+        if entry.name.startswith(".") or entry == exclude:
+            continue
+        is_folder = entry.is_dir()
+        if is_folder == folders and (depth is None or level == depth):
+            yield entry
+        if is_folder and (depth is None or level < depth):
+            yield from _walk(entry, depth, folders, exclude, level + 1)

@@ -1,0 +1,53 @@
+"""What a plugin's hooks return: light descriptions of components, whose code is imported at first use."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import attrs
+from attrs import frozen
+
+KIND_NAMES = ("source", "reader", "preprocessor", "roi_finder", "transform", "filter", "writer", "engine", "importer", "command")
+NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+SUFFIX = re.compile(r"\.[a-z0-9]+(\.[a-z0-9]+)*/?")
+
+
+@frozen
+class Provider:
+    """One component that a plugin offers.
+
+    Attributes:
+        kind: which contract it fulfils (``reader``, ``roi_finder``, ...).
+        name: what a spec calls it after ``use``: lower case, hyphens.
+        summary: one line for ``curate plugins``.
+        target: where the class is, ``"package.module:Class"``; imported at first use.
+        suffixes: for readers: file endings with their dot, lower case (``.nii.gz``); a closing slash for folders (``.zarr/``).
+        priority: for readers: the higher is asked first among those that claim a suffix; 50 is usual.
+    """
+
+    kind: str
+    name: str
+    summary: str
+    target: str
+    suffixes: tuple[str, ...] = attrs.field(default=(), converter=tuple)
+    priority: int = 50
+
+    def problems(self) -> Sequence[str]:
+        """What is wrong with the description; empty when nothing is."""
+        found = []
+        if self.kind not in KIND_NAMES:
+            found.append(f"kind {self.kind!r} is not one of {', '.join(KIND_NAMES)}")
+        if not NAME.fullmatch(self.name):
+            found.append(f"name {self.name!r} must be lower case words joined by hyphens")
+        if not self.summary or "\n" in self.summary:
+            found.append(f"{self.name}: the summary must be one line")
+        if not TARGET.fullmatch(self.target):
+            found.append(f"{self.name}: target {self.target!r} must look like 'package.module:Class'")
+        for suffix in self.suffixes:
+            if not SUFFIX.fullmatch(suffix):
+                found.append(f"{self.name}: suffix {suffix!r} must be lower case and start with a dot")
+        if self.suffixes and self.kind != "reader":
+            found.append(f"{self.name}: only readers claim suffixes")
+        return found

@@ -1,0 +1,94 @@
+"""Path templates: ``"{case:04}/{roi}.tiff"``. What fills them comes from data, so what they give is checked."""
+
+from __future__ import annotations
+
+import re
+import string
+from collections.abc import Mapping
+from typing import Any
+
+from attrs import frozen
+
+from curate_core.errors import StepError
+
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f]")
+MAX_NAME_BYTES = 255
+
+
+@frozen
+class PathTemplate:
+    """A relative path with named fields, each with an optional format (``{row:04}``)."""
+
+    text: str
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Names that it uses, in order.
+
+        Raises:
+            ValueError: the template is malformed.
+        """
+        names = []
+        for _, name, _, conversion in string.Formatter().parse(self.text):
+            if name is None:
+                continue
+            if not name.isidentifier() or conversion:
+                message = f"{{{name}}} in the path {self.text!r} is not a plain name"
+                raise ValueError(message)
+            names.append(name)
+        return tuple(names)
+
+    def render(self, values: Mapping[str, Any]) -> str:
+        """The path for one sample.
+
+        Raises:
+            StepError: a field is missing or does not take its format, or the path would leave the output folder.
+        """
+        try:
+            path = string.Formatter().vformat(self.text, (), _Values(values))
+        except KeyError as error:
+            known = ", ".join(sorted(values))
+            message = f"the path {self.text!r} wants {{{error.args[0]}}}, the sample has {known}"
+            raise StepError(message) from error
+        except (ValueError, TypeError) as error:
+            message = f"the path {self.text!r} cannot be filled in: {error}"
+            raise StepError(message) from error
+        check_relative(path)
+        return path
+
+
+class _Values(dict[str, Any]):
+    """Text that is a whole number takes number formats: ``{case:04}`` works for the case "7"."""
+
+    def __getitem__(self, name: str) -> Any:
+        value = super().__getitem__(name)
+        return _Text(value) if isinstance(value, str) else value
+
+
+class _Text(str):
+    """Text of an attribute; never brings a path separator of its own into a template unless it is a relative path."""
+
+    def __format__(self, spec: str) -> str:
+        if spec and spec[-1] in "0123456789d" and self.lstrip("-").isdigit():
+            return format(int(self), spec)
+        return format(str(self), spec)
+
+
+def check_relative(path: str) -> str:
+    """The path itself, if it stays inside the folder it is relative to and every file system can hold it.
+
+    Raises:
+        StepError: it is absolute, has an empty, ``.`` or ``..`` part, a control character, or a name that is too long.
+    """
+    parts = path.split("/")
+    if path.startswith("/") or "\\" in path or any(part in ("", ".", "..") for part in parts) or (len(path) > 1 and path[1] == ":"):
+        message = f"the path {path!r} would leave the output folder or is not a plain relative path"
+        raise StepError(message)
+    if _UNSAFE.search(path):
+        message = f"the path {path!r} contains control characters"
+        raise StepError(message)
+    for part in parts:
+        if len(part.encode("utf-8", "surrogateescape")) > MAX_NAME_BYTES:
+            message = f"the name {part[:40]!r}... has more than {MAX_NAME_BYTES} bytes"
+            raise StepError(message)
+    return path
