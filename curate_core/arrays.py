@@ -195,7 +195,8 @@ class AddAxisArray(LazyArray):
 
     def read_box(self, where: Box) -> NDArray:
         inner = (*where[: self.axis], *where[self.axis + 1 :])
-        return np.expand_dims(read(self.base, inner), self.axis)[tuple(slice(None) if i != self.axis else where[i] for i in range(len(where)))]
+        added = (slice(None),) * self.axis + (where[self.axis],)
+        return np.expand_dims(read(self.base, inner), self.axis)[added]
 
 
 class ConcatArray(LazyArray):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -58,6 +58,10 @@ class LazyArrays(Mapping[str, NDArray]):
         return LazyArrays({name: maker(name) for name in self})
 
 
+def _ids(value: Iterable[str]) -> tuple[str, ...]:
+    return tuple(value)
+
+
 @frozen(eq=False)
 class Batch:
     """Samples of one case whose arrays have equal shapes.
@@ -75,7 +79,7 @@ class Batch:
 
     case: Case
     rois: RoiTable
-    ids: tuple[str, ...] = attrs.field(converter=tuple)
+    ids: tuple[str, ...] = attrs.field(converter=_ids)
     arrays: LazyArrays
     grids: Mapping[str, GridOf]
     rows: NDArray

@@ -14,8 +14,6 @@ Example of a whole ``plugin.py``::
         yield Provider("roi_finder", "hot-spots", "Boxes around local maxima.", "my_lab.rois:HotSpots")
 """
 
-
-
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping

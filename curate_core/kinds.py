@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -318,6 +317,12 @@ class WriteSession(ABC):
     def close(self) -> None:
         """Finish the part's files."""
 
+    def __enter__(self) -> WriteSession:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
 
 class Writer(Component):
     """How is a sample stored?"""
@@ -331,7 +336,7 @@ class Writer(Component):
         return False
 
     @abstractmethod
-    def open(self, part: Path, context: Context) -> AbstractContextManager[WriteSession]:
+    def open(self, part: Path, context: Context) -> WriteSession:
         """Begin a unit's part: files under the folder ``part``, at their paths relative to the dataset."""
 
     def assembles(self) -> bool:

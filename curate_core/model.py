@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, cast
@@ -22,6 +22,14 @@ Plain = str | int | float | bool | None | list[Any] | dict[str, Any]
 def frozen_mapping(value: Mapping[str, Any]) -> Mapping[str, Any]:
     """A read-only copy, in the given order."""
     return MappingProxyType(dict(value))
+
+
+def _paths(value: Iterable[Path]) -> tuple[Path, ...]:
+    return tuple(value)
+
+
+def _names(value: Iterable[str]) -> tuple[str, ...]:
+    return tuple(value)
 
 
 def _mapping() -> Any:
@@ -55,7 +63,7 @@ class LayerSource(_Picklable):
         options: options of the reader for this layer alone, over those of the spec's ``read`` step.
     """
 
-    files: tuple[Path, ...] = attrs.field(default=(), converter=tuple)
+    files: tuple[Path, ...] = attrs.field(default=(), converter=_paths)
     uri: str = ""
     join: str = ""
     spacing: tuple[float, ...] | None = None
@@ -76,8 +84,8 @@ class LayerSource(_Picklable):
 class Role:
     """Which layers play which part in one named pair of a case."""
 
-    inputs: tuple[str, ...] = attrs.field(default=(), converter=tuple)
-    targets: tuple[str, ...] = attrs.field(default=(), converter=tuple)
+    inputs: tuple[str, ...] = attrs.field(default=(), converter=_names)
+    targets: tuple[str, ...] = attrs.field(default=(), converter=_names)
 
 
 @frozen(slots=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import attrs
 from attrs import frozen
@@ -12,6 +12,10 @@ KIND_NAMES = ("source", "reader", "preprocessor", "roi_finder", "transform", "fi
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 SUFFIX = re.compile(r"\.[a-z0-9]+(\.[a-z0-9]+)*/?")
+
+
+def _texts(value: Iterable[str]) -> tuple[str, ...]:
+    return tuple(value)
 
 
 @frozen
@@ -31,7 +35,7 @@ class Provider:
     name: str
     summary: str
     target: str
-    suffixes: tuple[str, ...] = attrs.field(default=(), converter=tuple)
+    suffixes: tuple[str, ...] = attrs.field(default=(), converter=_texts)
     priority: int = 50
 
     def problems(self) -> Sequence[str]:

@@ -16,7 +16,7 @@ def curate_register_sources() -> Iterator[Provider]:
     """Cases from files, from tables and from curated datasets."""
     yield Provider("source", "files", "Files that fit a pattern with named fields.", f"{_HERE}.files:FilesSource")
     yield Provider("source", "list", "Cases written in the spec, or in a JSON or CSV table.", f"{_HERE}.table:ListSource")
-    yield Provider("source", "dataset", "The samples of curated datasets, to filter or rewrite them.", f"{_HERE}.from_dataset:DatasetSource")
+    yield Provider("source", "dataset", "Samples of curated datasets, to filter or rewrite.", f"{_HERE}.from_dataset:DatasetSource")
 
 
 @hookimpl
