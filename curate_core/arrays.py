@@ -95,8 +95,8 @@ class LazyArray(ABC):
 def _normalise(key: Any, shape: tuple[int, ...]) -> tuple[Box, tuple[Any, ...]]:
     """Split basic indexing into the box to read and what is left to do to it (steps, dropped axes)."""
     keys = list(key) if isinstance(key, tuple) else [key]
-    if Ellipsis in keys:
-        position = keys.index(Ellipsis)
+    position = next((i for i, entry in enumerate(keys) if entry is Ellipsis), None)
+    if position is not None:
         keys[position : position + 1] = [slice(None)] * (len(shape) - len(keys) + 1)
     keys += [slice(None)] * (len(shape) - len(keys))
     if len(keys) != len(shape):
@@ -114,7 +114,7 @@ def _normalise(key: Any, shape: tuple[int, ...]) -> tuple[Box, tuple[Any, ...]]:
                 low, high = min(indices[0], indices[-1]), max(indices[0], indices[-1]) + 1
                 where.append(slice(low, high))
                 finish.append(slice(None, None, indices.step))
-        elif isinstance(entry, int | np.integer):
+        elif isinstance(entry, int | np.integer) and not isinstance(entry, bool):
             index = range(length)[int(entry)]
             where.append(slice(index, index + 1))
             finish.append(0)
@@ -173,7 +173,7 @@ class TakeArray(LazyArray):
     """One index of an axis, which the result loses."""
 
     def __init__(self, base: ArrayLike, index: int, axis: int) -> None:
-        if not 0 <= index < base.shape[axis]:
+        if not (0 <= axis < len(base.shape) and 0 <= index < base.shape[axis]):
             message = f"index {index} leaves axis {axis} of shape {tuple(base.shape)}"
             raise ValueError(message)
         self.base, self.index, self.axis = base, index, axis
@@ -189,6 +189,9 @@ class AddAxisArray(LazyArray):
     """An array with one more axis of length 1 before ``axis``."""
 
     def __init__(self, base: ArrayLike, axis: int) -> None:
+        if not 0 <= axis <= len(base.shape):
+            message = f"no axis can be added before {axis} of shape {tuple(base.shape)}"
+            raise ValueError(message)
         self.base, self.axis = base, axis
         self.shape = (*base.shape[:axis], 1, *base.shape[axis:])
         self.dtype = np.dtype(base.dtype)
@@ -204,7 +207,7 @@ class ConcatArray(LazyArray):
 
     def __init__(self, parts: Sequence[ArrayLike], axis: int) -> None:
         shapes = {(*p.shape[:axis], *p.shape[axis + 1 :]) for p in parts}
-        if len(shapes) != 1 or len({len(p.shape) for p in parts}) != 1:
+        if len(shapes) != 1 or len({len(p.shape) for p in parts}) != 1 or not 0 <= axis < len(parts[0].shape):
             message = f"arrays of shapes {', '.join(str(tuple(p.shape)) for p in parts)} do not join along axis {axis}"
             raise ValueError(message)
         self.parts, self.axis = tuple(parts), axis

@@ -13,7 +13,7 @@ from curate_core.arrays import NDArray
 from curate_core.errors import StepError
 from curate_core.grid import Grid
 from curate_core.model import Case, Plain, Tractogram
-from curate_core.rois import RoiTable, plain
+from curate_core.rois import COLUMN_KINDS, RoiTable, plain
 
 GridOf = Callable[[int], Grid]
 """Sample's row in the batch -> grid of one of its arrays."""
@@ -58,6 +58,15 @@ class LazyArrays(Mapping[str, NDArray]):
         return LazyArrays({name: maker(name) for name in self})
 
 
+def _column(name: str, value: object, length: int) -> NDArray:
+    """A (length,) column of plain values, its mask kept."""
+    column = np.asanyarray(value)
+    if column.dtype.kind not in COLUMN_KINDS or column.shape not in ((), (length,)):
+        message = f"attribute {name!r} needs one plain value or {length} of them, not {column.dtype} of shape {column.shape}"
+        raise ValueError(message)
+    return column if column.shape else np.broadcast_to(column, (length,))
+
+
 def _ids(value: Iterable[str]) -> tuple[str, ...]:
     return tuple(value)
 
@@ -93,7 +102,7 @@ class Batch:
         """Values of the array called ``name``, (n, ...); without a name, of the only one.
 
         Raises:
-            KeyError: there is no such array, or several to choose from.
+            StepError: there is no such array, or several to choose from.
         """
         return self.arrays[self.array_name(name)]
 
@@ -120,7 +129,10 @@ class Batch:
             message = f"array {name!r} has {len(values)} rows for {len(self)} samples"
             raise ValueError(message)
         grids = dict(self.grids)
-        grids[name] = grid or self.grids[like or name]
+        if grid is None and (like or name) not in grids:
+            message = f"array {name!r} is new: say where its voxels lie with grid, or with like one of {', '.join(grids) or 'none'}"
+            raise ValueError(message)
+        grids[name] = grid or grids[like or name]
         return attrs.evolve(self, arrays=self.arrays.with_maker(name, lambda: values), grids=grids)
 
     def without_arrays(self, names: Sequence[str]) -> Batch:
@@ -130,7 +142,7 @@ class Batch:
 
     def with_attributes(self, **columns: object) -> Batch:
         """The batch with attribute columns added: (n,) each, or one value for all."""
-        added = {name: np.broadcast_to(np.asarray(value), (len(self),)) for name, value in columns.items()}
+        added = {name: _column(name, value, len(self)) for name, value in columns.items()}
         return attrs.evolve(self, attributes={**self.attributes, **added})
 
     def take(self, rows: Any) -> Batch:

@@ -129,6 +129,9 @@ class Grid:
 
     def drop(self, axis: int) -> Grid:
         """The grid of ``array.take(0, axis)``: the plane keeps its place in space."""
+        if not 0 <= axis < len(self.shape):
+            message = f"axes {self.axes!r} have no position {axis}"
+            raise ValueError(message)
         keep = [i for i in range(len(self.shape)) if i != axis]
         affine = self.affine
         if self.axes[axis] in SPATIAL:
@@ -146,6 +149,9 @@ class Grid:
 
     def transpose(self, order: Sequence[int]) -> Grid:
         """The grid of ``array.transpose(order)``."""
+        if sorted(order) != list(range(len(self.shape))):
+            message = f"{tuple(order)} is not an order of {len(self.shape)} axes"
+            raise ValueError(message)
         axes = "".join(self.axes[i] for i in order)
         columns = [self.spatial.index(i) for i in order if i in self.spatial]
         affine = self.affine[:, [*columns, -1]]
@@ -155,6 +161,8 @@ class Grid:
         """The largest world distance between equal corners of two grids of one spatial shape; inf where shapes differ."""
         if self.spatial_axes != other.spatial_axes or self.spatial_shape != other.spatial_shape:
             return float("inf")
+        if not self.spatial:
+            return 0.0
         last = np.array(self.spatial_shape) - 1
         corners = np.array(np.meshgrid(*[(0, n) for n in last], indexing="ij")).reshape(len(last), -1).T
         return float(np.abs(self.world(corners) - other.world(corners)).max(initial=0.0))
@@ -168,8 +176,11 @@ class Grid:
         if self.spatial_axes != other.spatial_axes or self.spatial_shape != other.spatial_shape:
             message = f"{what} lie on different grids: {self.describe()} against {other.describe()}"
             raise StepError(message, hint="resample one onto the other first")
+        if self.unit and other.unit and self.unit != other.unit:
+            message = f"{what} lie on grids in different units: {self.unit} and {other.unit}"
+            raise StepError(message, hint="give both one unit first")
         distance = self.distance(other)
-        if distance > tolerance:
+        if not distance <= tolerance:  # NaN in an affine is no agreement
             unit = self.unit or "world units"
             message = f"{what} lie on different grids: corners are {distance:.6g} {unit} apart, tolerance {tolerance:g}"
             raise StepError(message, hint="resample one onto the other first")

@@ -99,23 +99,23 @@ class Host:
         status = PluginStatus(entry.name, entry.distribution, entry.version, entry.module, "broken", editable=entry.editable)
         if entry.name in blocked or entry.distribution in blocked:
             return attrs.evolve(status, status="blocked", reason=f"named in {BLOCK_VARIABLE}")
-        module: ModuleType | None = None
+        name = f"{entry.distribution}:{entry.name}"
         try:
             module = import_module(entry.module)
-            problem = _api_problem(module)
-            if problem:
-                return attrs.evolve(status, reason=problem)
-            self._manager.register(module, name=f"{entry.distribution}:{entry.name}")
+            problems = _api_problems(module)
+            if not problems and self._manager.is_registered(module):
+                problems = [f"{entry.module} is loaded already, as {self._manager.get_name(module)}"]
+            if problems:
+                return attrs.evolve(status, reason="; ".join(problems))
+            self._manager.register(module, name=name)
+            self._manager.check_pending()  # a misspelt hook would be silence
             providers = self._collect(module)
-        except Exception as error:
-            if module is not None and self._manager.is_registered(module):
-                self._manager.unregister(module)
-            return attrs.evolve(status, reason=f"{type(error).__name__}: {error}")
-        problems = [problem for provider in providers for problem in provider.problems()]
-        names = [(p.kind, p.name) for p in providers]
-        problems += [f"{kind} {name!r} is offered twice" for kind, name in sorted(set(names)) if names.count((kind, name)) > 1]
+            problems = _provider_problems(providers)
+        except (Exception, SystemExit) as error:
+            problems, providers = [f"{type(error).__name__}: {error}"], []
         if problems:
-            self._manager.unregister(module)
+            if self._manager.has_plugin(name):
+                self._manager.unregister(name=name)
             return attrs.evolve(status, reason="; ".join(problems))
         return attrs.evolve(status, status="loaded", providers=tuple(providers))
 
@@ -125,6 +125,9 @@ class Host:
             name = f"curate_register_{kind}s"
             hook = self._manager.subset_hook_caller(name, [p for p in self._manager.get_plugins() if p is not module])
             for offered in hook():
+                if not isinstance(offered, Iterable):
+                    message = f"{name} must give Provider objects one by one (yield), not {type(offered).__name__}"
+                    raise TypeError(message)
                 for provider in offered:
                     if not isinstance(provider, Provider):
                         message = f"{name} must give Provider objects, not {type(provider).__name__}"
@@ -166,12 +169,13 @@ class Host:
                 raise PluginError(message, hint="see curate plugins")
         for other in KIND_NAMES:
             if other != kind and any(use in (o.provider.name, o.qualified) for o in self.offers(other)):
-                message = f"{use!r} is a {_words(other)}, not a {_words(kind)}"
+                message = f"{use!r} is {_article(other)} {_words(other)}, not {_article(kind)} {_words(kind)}"
                 raise PluginError(message)
         hint = nearest(use, [o.provider.name for o in offers])
         broken = [p.distribution for p in self.plugins if p.status == "broken"]
         if broken:
-            hint += f"; or it is one of the broken {', '.join(broken)}, see curate plugins"
+            hint = f"{hint}; or " if hint else ""
+            hint += f"it is one of the broken {', '.join(broken)}'s, see curate plugins"
         message = f"there is no {_words(kind)} {use!r}"
         raise PluginError(message, hint=hint)
 
@@ -213,8 +217,7 @@ def installed_plugins() -> list[EntryPoint]:
     """The plugins of this environment, sorted by distribution and name."""
     found = []
     for entry in metadata.entry_points(group=hookspec.ENTRY_POINT_GROUP):
-        dist = entry.dist
-        name, version = (dist.name, dist.version) if dist is not None else ("unknown", "0")
+        name, version = _named(entry.dist)
         found.append(EntryPoint(entry.name, entry.value, name, version, editable=_is_editable(name)))
     return sorted(set(found), key=lambda e: (e.distribution, e.name))
 
@@ -222,19 +225,25 @@ def installed_plugins() -> list[EntryPoint]:
 @lru_cache(maxsize=1)
 def default_host() -> Host:
     """The host of the installed plugins, made once a process."""
-    blocked = [name for name in os.environ.get(BLOCK_VARIABLE, "").split(",") if name]
-    return Host(blocked=blocked)
+    blocked = [name.strip() for name in os.environ.get(BLOCK_VARIABLE, "").split(",")]
+    return Host(blocked=[name for name in blocked if name])
 
 
-def _api_problem(module: ModuleType) -> str:
+def _provider_problems(providers: Sequence[Provider]) -> list[str]:
+    problems = [problem for provider in providers for problem in provider.problems()]
+    names = [(p.kind, p.name) for p in providers]
+    return problems + [f"{kind} {name!r} is offered twice" for kind, name in sorted(set(names)) if names.count((kind, name)) > 1]
+
+
+def _api_problems(module: ModuleType) -> list[str]:
     from curate_core.kinds import HOOK_API
 
     api = getattr(module, "CURATE_HOOK_API", None)
     if api is None:
-        return f"{module.__name__} does not state CURATE_HOOK_API; write CURATE_HOOK_API = {HOOK_API}"
+        return [f"{module.__name__} does not state CURATE_HOOK_API; write CURATE_HOOK_API = {HOOK_API}"]
     if api != HOOK_API:
-        return f"written for plugin API {api}, this curate has {HOOK_API}; install versions that fit together"
-    return ""
+        return [f"written for plugin API {api}, this curate has {HOOK_API}; install versions that fit together"]
+    return []
 
 
 def _import_class(offer: Offer) -> type[Any]:
@@ -245,7 +254,7 @@ def _import_class(offer: Offer) -> type[Any]:
     where = f"plugin {offer.distribution}"
     try:
         cls = getattr(import_module(module_name), class_name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         message = f"{provider.target} cannot be imported: {type(error).__name__}: {error}"
         raise PluginError(message, where=where, hint="see curate plugins --check") from error
     expected = KINDS[provider.kind]
@@ -266,6 +275,19 @@ def _words(kind: str) -> str:
     return "ROI finder" if kind == "roi_finder" else kind
 
 
+def _article(kind: str) -> str:
+    return "an" if kind in ("engine", "importer") else "a"
+
+
+def _named(distribution: metadata.Distribution | None) -> tuple[str, str]:
+    """Name and version; what a failed installation left behind may have neither."""
+    try:
+        found = distribution.metadata if distribution is not None else {}
+        return str(found["Name"] or "unknown"), str(found["Version"] or "0")
+    except (KeyError, TypeError):
+        return "unknown", "0"
+
+
 def _core_version() -> str:
     try:
         return metadata.version(CORE)
@@ -280,6 +302,8 @@ def _is_editable(distribution: str) -> bool:
 
     try:
         text = metadata.distribution(distribution).read_text("direct_url.json")
+        return bool(text and json.loads(text)["dir_info"].get("editable"))
     except metadata.PackageNotFoundError:
         return True
-    return bool(text and json.loads(text).get("dir_info", {}).get("editable"))
+    except (KeyError, ValueError, TypeError, AttributeError):  # from an archive, or damaged
+        return False

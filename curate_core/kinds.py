@@ -384,16 +384,35 @@ class Outcome:
     error: Exception | None = None
 
 
+class EngineSession(ABC):
+    """Workers that wait for units; a context manager."""
+
+    @abstractmethod
+    def run(self, units: Iterable[Unit]) -> Iterator[Outcome]:
+        """Do the units in any order and report each as it ends; the iterable is consumed as there is room.
+
+        Closing the iterator early abandons what is in progress.
+        """
+
+    def close(self) -> None:
+        """Let the workers go."""
+
+    def __enter__(self) -> EngineSession:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
 class Engine(Component):
     """Who does the units?"""
 
     @abstractmethod
-    def run(self, work: Callable[[Unit, Worker], Any], units: Iterable[Unit]) -> Iterator[Outcome]:
-        """Do the units in any order and report each as it ends.
+    def open(self, work: Callable[[Unit, Worker], Any]) -> EngineSession:
+        """Begin a session.
 
         Args:
             work: picklable; called in whichever process does the unit.
-            units: consumed as there is room.
         """
 
 
@@ -432,7 +451,7 @@ KINDS: Mapping[str, type[Component]] = {
 
 __all__ = [
     "CASE", "DATASET", "HOOK_API", "KINDS", "SAMPLE", "Batch", "Case", "CaseSource", "Command", "Component", "Context", "Engine",
-    "Features", "Filter", "Image", "Importer", "Layer", "LayerSource", "Measuring", "Outcome", "Piece", "Placement", "Preprocessor",
+    "EngineSession", "Features", "Filter", "Image", "Importer", "Layer", "LayerSource", "Measuring", "Outcome", "Piece", "Placement", "Preprocessor",
     "Reader", "RoiFinder", "RoiTable", "Scope", "Source", "Transform", "Unit", "Verdict", "Worker", "WriteSession", "Writer",
     "generator",
 ]  # fmt: skip

@@ -111,7 +111,7 @@ class CaseSource(_Picklable):
         return tuple(file for layer in self.layers.values() for file in layer.files)
 
 
-@frozen
+@frozen(eq=False)
 class Image:
     """An image layer: an array, lazy or not, and where its voxels lie.
 
@@ -140,7 +140,7 @@ class Image:
         return Image(array, self.grid if grid is None else grid, {**self.notes, **notes})
 
 
-@frozen
+@frozen(eq=False)
 class Tractogram:
     """A tractogram layer: streamlines as one array of points.
 
@@ -165,7 +165,7 @@ class Tractogram:
 Layer = Image | Tractogram
 
 
-@frozen
+@frozen(eq=False)
 class Case:
     """A case with its layers open.
 

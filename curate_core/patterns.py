@@ -14,7 +14,7 @@ from attrs import frozen
 
 from curate_core.errors import RequestError
 
-_TOKEN = re.compile(r"\{(\w+)\}|(\*\*/?)|(\*)|(\?)|\{([^}]*)\}?")
+_TOKEN = re.compile(r"\{([^\W\d]\w*)\}|(\*\*/?)|(\*)|(\?)|\{([^}]*)\}?")
 
 
 @frozen
@@ -34,7 +34,7 @@ def field_names(pattern: str) -> tuple[str, ...]:
     """Names of the fields in a pattern, each once, in order.
 
     Raises:
-        RequestError: a brace does not enclose a name.
+        RequestError: a brace does not enclose a name, or ``**`` shares its level.
     """
     names = []
     for match in _TOKEN.finditer(pattern):
@@ -43,6 +43,9 @@ def field_names(pattern: str) -> tuple[str, ...]:
             raise RequestError(message)
         if match[1]:
             names.append(match[1])
+    if any("**" in part and part != "**" for part in pattern.split("/")):
+        message = f"'**' in the pattern {pattern!r} stands for whole folder levels, so nothing else fits between its slashes"
+        raise RequestError(message)
     return tuple(dict.fromkeys(names))
 
 
@@ -52,6 +55,9 @@ def find(root: Path, pattern: str, exclude: Path | None = None) -> list[Match]:
     Args:
         root: where relative patterns start; absolute patterns ignore it.
         exclude: a folder that is never entered: the output of the run.
+
+    Raises:
+        RequestError: the pattern is malformed, or a folder cannot be listed.
     """
     field_names(pattern)
     parts = [part for part in pattern.split("/") if part]
@@ -98,11 +104,15 @@ def _walk(folder: Path, depth: int | None, folders: bool, exclude: Path | None, 
         entries = sorted(folder.iterdir(), key=lambda p: p.name)
     except (FileNotFoundError, NotADirectoryError):
         return
+    except OSError as error:
+        message = f"the folder cannot be listed: {error.strerror or error}"
+        raise RequestError(message, where=str(folder)) from error
     for entry in entries:
         if entry.name.startswith(".") or entry == exclude:
             continue
         is_folder = entry.is_dir()
         if is_folder == folders and (depth is None or level == depth):
             yield entry
-        if is_folder and (depth is None or level < depth):
+        loops = is_folder and entry.is_symlink() and folder.resolve().is_relative_to(entry.resolve())
+        if is_folder and not loops and (depth is None or level < depth):
             yield from _walk(entry, depth, folders, exclude, level + 1)

@@ -40,7 +40,10 @@ class Provider:
 
     def problems(self) -> Sequence[str]:
         """What is wrong with the description; empty when nothing is."""
-        found = []
+        texts = {"kind": self.kind, "name": self.name, "summary": self.summary, "target": self.target}
+        found = [f"{field} must be text, not {value!r}" for field, value in texts.items() if not isinstance(value, str)]
+        if found or not all(isinstance(suffix, str) for suffix in self.suffixes):
+            return found or [f"{self.name}: suffixes must be texts, not {self.suffixes!r}"]
         if self.kind not in KIND_NAMES:
             found.append(f"kind {self.kind!r} is not one of {', '.join(KIND_NAMES)}")
         if not NAME.fullmatch(self.name):
@@ -52,6 +55,8 @@ class Provider:
         for suffix in self.suffixes:
             if not SUFFIX.fullmatch(suffix):
                 found.append(f"{self.name}: suffix {suffix!r} must be lower case and start with a dot")
+        if type(self.priority) is not int:
+            found.append(f"{self.name}: priority {self.priority!r} must be a whole number")
         if self.suffixes and self.kind != "reader":
             found.append(f"{self.name}: only readers claim suffixes")
         return found

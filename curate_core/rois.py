@@ -15,12 +15,18 @@ from curate_core.arrays import NDArray
 from curate_core.errors import RequestError, StepError
 from curate_core.grid import Grid
 from curate_core.model import Case, Image, Plain
+from curate_core.npz import load_arrays, save_arrays
+from curate_core.templates import fill_in
 
 COLUMN_KINDS = "biufSU"
 
 
 def _corners(value: object) -> NDArray:
-    corners = np.atleast_2d(np.asarray(value, dtype=np.int64))
+    given = np.atleast_2d(np.asarray(value))
+    corners = given.astype(np.int64, copy=False).view()  # a view: the caller's own array stays writeable
+    if given.dtype.kind not in "iu" and given.size and not (given == corners).all():
+        message = "corners of ROIs must be whole numbers of voxels"
+        raise ValueError(message)
     corners.setflags(write=False)
     return corners
 
@@ -62,7 +68,8 @@ class View:
             raise ValueError(message)
         if self.drop is not None:
             rows = np.flatnonzero(self.drop >= 0)
-            if self.drop.shape != (len(self.start),) or (self.shape[rows, self.drop[rows]] != 1).any():
+            fits = self.drop.shape == (len(self.start),) and int(self.drop.max(initial=-1)) < len(self.axes)
+            if not fits or (self.shape[rows, self.drop[rows]] != 1).any():
                 message = "drop must name, for each ROI, an axis of length one, or -1"
                 raise ValueError(message)
 
@@ -125,11 +132,13 @@ class RoiTable:
         attributes: name -> (n,) column of numbers, booleans or text of fixed width; masked where a row has none.
         name: what ``{roi}`` becomes in path templates: a format string over the attributes, ``{case}`` and ``{z0}``, ``{z1}``, ...
             (corners along each axis); empty: the corners.
+        identity: the attribute that names each ROI in its id; empty: its box does.
     """
 
     views: tuple[View, ...] = attrs.field(converter=_views)
     attributes: Mapping[str, NDArray] = attrs.field(factory=dict)
     name: str = ""
+    identity: str = ""
 
     def __attrs_post_init__(self) -> None:
         lengths = {len(view) for view in self.views} | {len(column) for column in self.attributes.values()}
@@ -167,8 +176,7 @@ class RoiTable:
             attributes: columns of length n.
             name: format string for ``{roi}``.
         """
-        corners = np.asarray(start, dtype=np.int64).reshape(-1, len(axes))
-        ends = np.asarray(stop, dtype=np.int64).reshape(-1, len(axes))
+        corners, ends = np.asarray(start).reshape(-1, len(axes)), np.asarray(stop).reshape(-1, len(axes))
         return cls((View(corners, ends, axes, tuple(layers), drop=drop),), attributes or {}, name)
 
     def __len__(self) -> int:
@@ -195,9 +203,13 @@ class RoiTable:
         return starts | {f"{axis}1": int(b) for axis, b in zip(view.axes, view.stop[row], strict=True)}
 
     def roi_name(self, row: int, case: Case) -> str:
-        """What ``{roi}`` becomes for one row."""
+        """What ``{roi}`` becomes for one row.
+
+        Raises:
+            StepError: the name wants what the ROI has not.
+        """
         if self.name:
-            return self.name.format(**{"case": case.id, **case.attributes, **self.corners(row), **self.row_attributes(row)})
+            return fill_in(self.name, {"case": case.id, **case.attributes, **self.corners(row), **self.row_attributes(row)}, "ROI name")
         corners, axes = self.corners(row), self.views[0].axes
         return "_".join(f"{axis}{corners[axis + '0']}-{corners[axis + '1']}" for axis in axes) or "whole"
 
@@ -206,8 +218,11 @@ class RoiTable:
 
         Never a position in the table: adding or removing other ROIs changes no id, equal boxes apart.
         """
-        columns = [_box_texts(view) for view in self.views]
-        texts = [";".join(parts) for parts in zip(*columns, strict=True)] if len(columns) > 1 else columns[0]
+        if self.identity:
+            texts = [str(plain(value)) for value in self.attributes[self.identity]]
+        else:
+            columns = [_box_texts(view) for view in self.views]
+            texts = [";".join(parts) for parts in zip(*columns, strict=True)] if len(columns) > 1 else columns[0]
         seen: dict[str, int] = {}
         result = []
         for text in texts:
@@ -219,7 +234,7 @@ class RoiTable:
     def save(self, path: Path, **meta: Plain) -> None:
         """Write the table as an uncompressed .npz of its columns (no pickle); the same table gives the same bytes."""
         described = [{"axes": view.axes, "layers": list(view.layers), "name": view.name} for view in self.views]
-        header = {"version": 1, "name": self.name, "views": described, "meta": meta}
+        header = {"version": 1, "name": self.name, "identity": self.identity, "views": described, "meta": meta}
         arrays: dict[str, NDArray] = {"header": np.frombuffer(json.dumps(header).encode(), np.uint8)}
         for i, view in enumerate(self.views):
             arrays |= {f"view{i}.start": view.start, f"view{i}.stop": view.stop}
@@ -229,30 +244,32 @@ class RoiTable:
             arrays[f"attribute.{name}"] = np.ma.getdata(column)
             if isinstance(column, np.ma.MaskedArray):
                 arrays[f"missing.{name}"] = np.ma.getmaskarray(column)
-        with path.open("wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
+        save_arrays(path, arrays)
 
     @classmethod
     def load(cls, path: Path) -> tuple[RoiTable, dict[str, Any]]:
-        """The table that ``save`` wrote, and its meta values."""
+        """The table that ``save`` wrote, and its meta values.
+
+        Raises:
+            RequestError: it is not such a file, or a damaged one.
+        """
         try:
-            with np.load(path, allow_pickle=False) as archive:
-                arrays = dict(archive)
+            arrays = load_arrays(path)
             header = json.loads(arrays.pop("header").tobytes())
             views = [
                 View(arrays[f"view{i}.start"], arrays[f"view{i}.stop"], v["axes"], v["layers"], v["name"], arrays.get(f"view{i}.drop"))
                 for i, v in enumerate(header["views"])
             ]
-        except (OSError, ValueError, KeyError, EOFError) as error:
+            columns = {}
+            for key, column in arrays.items():
+                if key.startswith("attribute."):
+                    name = key.removeprefix("attribute.")
+                    missing = arrays.get(f"missing.{name}")
+                    columns[name] = column if missing is None else np.ma.MaskedArray(column, missing)
+            return cls(views, columns, str(header["name"]), str(header["identity"])), dict(header["meta"])
+        except Exception as error:  # what a damaged archive raises is endless: zip, zlib, JSON, numpy, our own checks
             message = f"not a ROI table that curate wrote: {error}"
             raise RequestError(message, where=str(path)) from error
-        columns = {}
-        for key, column in arrays.items():
-            if key.startswith("attribute."):
-                name = key.removeprefix("attribute.")
-                missing = arrays.get(f"missing.{name}")
-                columns[name] = column if missing is None else np.ma.MaskedArray(column, missing)
-        return cls(views, columns, header["name"]), header["meta"]
 
     @classmethod
     def concat(cls, tables: Sequence[RoiTable]) -> RoiTable:
@@ -268,7 +285,7 @@ class RoiTable:
         if len(shapes) > 1:
             message = f"ROI finders of one spec must give the same views, these give {sorted(shapes)}"
             raise StepError(message, hint="use one spec for each")
-        if len({table.name for table in tables}) > 1:
+        if len({(table.name, table.identity) for table in tables}) > 1:
             message = "ROI finders of one spec must name their ROIs alike"
             raise StepError(message, hint="use one spec for each")
         views = []
@@ -278,7 +295,7 @@ class RoiTable:
             start, stop = np.concatenate([p.start for p in parts]), np.concatenate([p.stop for p in parts])
             views.append(attrs.evolve(parts[0], start=start, stop=stop, drop=drop))
         names = list(dict.fromkeys(name for table in tables for name in table.attributes))
-        return cls(views, {name: _join_column(name, tables) for name in names}, first.name)
+        return cls(views, {name: _join_column(name, tables) for name in names}, first.name, first.identity)
 
 
 def plain(value: Any) -> Plain:

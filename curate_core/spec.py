@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_type_hints
 
 import attrs
 from attrs import frozen
@@ -17,7 +17,7 @@ from curate_core.host import Host, Offer
 from curate_core.kinds import Component
 from curate_core.model import Plain, frozen_mapping
 from curate_core.options import option
-from curate_core.structure import Mistakes, fill, structure, templated, unstructure
+from curate_core.structure import TEMPLATED_KINDS, Mistakes, check_templated, fill, names_path, structure, templated, unstructure
 
 VERSION = 1
 MAX_BYTES = 16 << 20
@@ -94,6 +94,11 @@ class Step:
             raise StepError(message, where=self.path, hint=f"it has {', '.join(attributes) or 'none'}") from error
         except Mistakes as mistakes:
             raise StepError("; ".join(map(str, mistakes.problems())), where=self.path) from mistakes
+
+    @property
+    def path_options(self) -> tuple[str, ...]:
+        """Options that name files."""
+        return () if self.cls is None else tuple(name for name, kind in get_type_hints(self.cls).items() if names_path(kind))
 
     @property
     def version(self) -> int:
@@ -177,12 +182,8 @@ def parse_json(text: str, where: str) -> Any:
         repeated.extend(sorted({key for key in keys if keys.count(key) > 1}) if len(set(keys)) < len(keys) else [])
         return dict(entries)
 
-    def constant(name: str) -> Any:
-        message = f"{name} is not a JSON number"
-        raise ValueError(message)
-
     try:
-        value = json.loads(text, object_pairs_hook=pairs, parse_constant=constant)
+        value = json.loads(text, object_pairs_hook=pairs, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
         hint = f"line {error.lineno}, column {error.colno}"
         raise SpecError([Problem("", f"this is not JSON: {error.msg}", hint)], where=where) from error
@@ -194,6 +195,11 @@ def parse_json(text: str, where: str) -> Any:
     if _depth(value) > MAX_DEPTH:
         raise SpecError([Problem("", f"it is nested more than {MAX_DEPTH} deep")], where=where)
     return value
+
+
+def _no_constant(name: str) -> Any:
+    message = f"{name} is not a JSON number"
+    raise ValueError(message)
 
 
 def _depth(value: Any) -> int:
@@ -217,8 +223,8 @@ def override(given: Mapping[str, Plain], settings: Sequence[str]) -> dict[str, P
         if not equals or not path:
             raise SpecError([Problem("", f"--set takes KEY=VALUE, such as rois.0.size=256, got {setting!r}")])
         try:
-            new = json.loads(text)
-        except json.JSONDecodeError:
+            new = json.loads(text, parse_constant=_no_constant)
+        except (ValueError, RecursionError):
             new = text
         *parents, last = path.split(".")
         target = value
@@ -298,8 +304,8 @@ class _Validation:
             if key not in known:
                 self.problems.append(Problem(key, "unknown key", nearest(key, known)))
         settings: Settings | None = None
-        if given.get("version", VERSION) != VERSION:
-            self.problems.append(Problem("version", f"this curate reads specs of version {VERSION}, not {given['version']!r}"))
+        if "version" in given and (type(given["version"]) is not int or given["version"] != VERSION):
+            self.problems.append(Problem("version", f"this curate reads specs of version {VERSION}, not {json.dumps(given['version'])}"))
         try:
             chosen = {key: given[key] for key in plain_keys if key in given}
             settings = structure({**chosen, "version": VERSION} if "version" in chosen else chosen, Settings, self.folder)
@@ -330,6 +336,8 @@ class _Validation:
         for layer, entry in value.items():
             path = f"read.{layer}"
             entries = [(path, entry)] if not isinstance(entry, list) else [(f"{path}.{i}", e) for i, e in enumerate(entry)]
+            if not entries:
+                self.problems.append(Problem(path, "expected at least one reader"))
             steps = [self.step("reader", e, p, names) for p, e in entries]
             read[layer] = tuple(step for step in steps if step is not None)
         return read
@@ -366,14 +374,16 @@ class _Validation:
         except PluginError as error:
             self.problems.append(Problem(f"{path}.use", error.message, error.hint))
             return None
-        templates = templated(options, cls) if kind not in ("source", "engine", "filter", "writer") else ()
+        templates = templated(options, cls) if kind in TEMPLATED_KINDS else ()
         component = None
-        if not templates:
-            try:
+        try:
+            if templates:
+                check_templated(options, cls, self.folder, templates)
+            else:
                 component = structure(options, cls, self.folder)
-            except Mistakes as mistakes:
-                self.problems += mistakes.problems(path)
-                return None
+        except Mistakes as mistakes:
+            self.problems += mistakes.problems(path)
+            return None
         return Step(kind, use, name, path, offer, options, component, cls, when, templates, self.folder)
 
     def when(self, value: Any, path: str, kind: str) -> dict[str, tuple[Plain, ...]]:
@@ -385,4 +395,6 @@ class _Validation:
         for key, entry in value.items():
             if isinstance(entry, dict) or (isinstance(entry, list) and any(isinstance(e, dict | list) for e in entry)):
                 self.problems.append(Problem(f"{path}.{key}", "expected a plain value or a list of them"))
+            elif entry == []:
+                self.problems.append(Problem(f"{path}.{key}", "an empty list never matches", "leave the step out"))
         return {key: tuple(entry) if isinstance(entry, list) else (entry,) for key, entry in value.items()}

@@ -10,6 +10,7 @@ import math
 import re
 import types
 from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
@@ -17,12 +18,14 @@ import attrs
 import cattrs
 from attrs import frozen
 
-from curate_core.errors import Problem, nearest
+from curate_core.errors import CurateError, Problem, nearest
 from curate_core.kinds import Scope
 from curate_core.model import Plain
 from curate_core.options import info_of
 
 TEMPLATE = re.compile(r"\{[A-Za-z_]\w*\}")
+TEMPLATED_KINDS = ("reader", "preprocessor", "roi_finder", "transform")
+"""Kinds that work on one case at a time, so that its attributes can fill in their options."""
 _BYTES = re.compile(r"(\d+(?:\.\d+)?)\s*([kKMGTP]?)(i?)B?")
 _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4, "P": 5}
 
@@ -44,7 +47,7 @@ class ByteSize(int):
             message = f'expected bytes such as 8000000 or "8 GB", got {value!r}'
             raise ValueError(message)
         number, prefix, binary = match.groups()
-        return cls(round(float(number) * (1024 if binary else 1000) ** _POWERS[prefix.upper()]))
+        return cls(round(Fraction(number) * (1024 if binary else 1000) ** _POWERS[prefix.upper()]))
 
 
 @frozen
@@ -119,14 +122,23 @@ class _Strict:
         return value
 
     def _float(self, value: object) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, int | float):
             raise _fail(f"expected a number, got {_name(value)}")
-        return float(value)
+        try:
+            number = float(value)
+        except OverflowError:  # a whole number of more than 308 digits
+            number = math.inf
+        if not math.isfinite(number):
+            raise _fail("expected a number, got one that is not finite")
+        return number
 
     def _path(self, value: object) -> Path:
         if not isinstance(value, str) or not value or "\0" in value:
             raise _fail(f"expected a path, got {_name(value)}")
-        return self.folder / Path(value).expanduser()
+        try:
+            return self.folder / Path(value).expanduser()
+        except RuntimeError as error:
+            raise _fail(f"expected a path, got {_name(value)}: {error}") from error
 
     def _scope(self, value: object) -> Scope:
         words = ("sample", "case", "dataset")
@@ -246,6 +258,8 @@ class _Strict:
                 raise Mistakes(found)
             try:
                 return cls(**made)
+            except CurateError as error:
+                raise _fail(error.message, error.hint) from error
             except (ValueError, TypeError) as error:
                 raise _fail(str(error)) from error
 
@@ -279,15 +293,53 @@ def unstructure(value: Any) -> Any:
 def templated(value: Mapping[str, Any], cls: type[Any]) -> tuple[str, ...]:
     """Options given as ``"{attribute}"`` where something other than text is expected: filled in case by case."""
     hints = get_type_hints(cls)
-    return tuple(key for key, entry in value.items() if key in hints and not _takes_text(hints[key]) and _has_template(entry))
+    return tuple(key for key, entry in value.items() if key in hints and not takes_text(hints[key]) and _has_template(entry))
 
 
-def _takes_text(kind: Any) -> bool:
+def check_templated(options: Mapping[str, Any], cls: type[Any], folder: Path, templates: Sequence[str]) -> None:
+    """What can be known of options before the attributes of a case fill in the templates among them.
+
+    Raises:
+        Mistakes: everything that is wrong already, with paths.
+    """
+    found: list[Mistake] = []
+    try:
+        structure(options, cls, folder)
+    except Mistakes as mistakes:
+        found = [m for m in mistakes.found if not (m.path and m.path[0] in templates and _is_template_at(options, m.path))]
+    infos = {field.name: info_of(field) for field in attrs.fields(cls)}
+    for name in templates:
+        problem = infos[name].problem(_without_templates(options[name]))
+        if problem and not any(m.path[:1] == (name,) for m in found):
+            found.append(Mistake((name,), problem))
+    if found:
+        raise Mistakes(found)
+
+
+def _is_template_at(value: Any, path: Sequence[str | int]) -> bool:
+    for key in path:
+        value = value[key]
+    return isinstance(value, str) and TEMPLATE.fullmatch(value) is not None
+
+
+def _without_templates(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_without_templates(entry) for entry in value]
+    return None if isinstance(value, str) and TEMPLATE.fullmatch(value) else value
+
+
+def takes_text(kind: Any) -> bool:
+    """Whether text is a value of an option's type, so that ``"{name}"`` in it is just text."""
     if kind is str or kind is Path or kind is Any:
         return True
     if get_origin(kind) is Literal:
         return False
-    return any(_takes_text(argument) for argument in get_args(kind) if argument is not Ellipsis)
+    return any(takes_text(argument) for argument in get_args(kind) if argument is not Ellipsis)
+
+
+def names_path(kind: Any) -> bool:
+    """Whether an option's type is a path, or a list of paths."""
+    return kind is Path or any(names_path(argument) for argument in get_args(kind) if argument is not Ellipsis)
 
 
 def _has_template(value: object) -> bool:

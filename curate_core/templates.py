@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 import string
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from attrs import frozen
 
 from curate_core.errors import StepError
 
-_UNSAFE = re.compile(r"[\x00-\x1f\x7f]")
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f\ud800-\udc7f\udd00-\udfff]")
+_INTEGER = re.compile(r"-?[0-9]+")
+_INTEGER_FORMAT = re.compile(r"[+ ]?[0-9]+d?|[+ ]?d")
 MAX_NAME_BYTES = 255
 
 
@@ -28,15 +31,7 @@ class PathTemplate:
         Raises:
             ValueError: the template is malformed.
         """
-        names = []
-        for _, name, _, conversion in string.Formatter().parse(self.text):
-            if name is None:
-                continue
-            if not name.isidentifier() or conversion:
-                message = f"{{{name}}} in the path {self.text!r} is not a plain name"
-                raise ValueError(message)
-            names.append(name)
-        return tuple(names)
+        return tuple(_names(self.text, "path"))
 
     def render(self, values: Mapping[str, Any]) -> str:
         """The path for one sample.
@@ -44,17 +39,44 @@ class PathTemplate:
         Raises:
             StepError: a field is missing or does not take its format, or the path would leave the output folder.
         """
-        try:
-            path = string.Formatter().vformat(self.text, (), _Values(values))
-        except KeyError as error:
-            known = ", ".join(sorted(values))
-            message = f"the path {self.text!r} wants {{{error.args[0]}}}, the sample has {known}"
-            raise StepError(message) from error
-        except (ValueError, TypeError) as error:
-            message = f"the path {self.text!r} cannot be filled in: {error}"
-            raise StepError(message) from error
-        check_relative(path)
-        return path
+        return check_relative(fill_in(self.text, values, "path"))
+
+
+def fill_in(text: str, values: Mapping[str, Any], what: str) -> str:
+    """A text with named fields, filled in; nothing but plain names is looked up.
+
+    Args:
+        text: such as ``"{case:04}/{roi}"``.
+        values: name -> value; text that is a whole number takes number formats.
+        what: what to call the text in a message.
+
+    Raises:
+        StepError: a field is missing or does not take its format, or the text is malformed.
+    """
+    try:
+        _names(text, what)
+        return text.format_map(_Values(values))
+    except KeyError as error:
+        known = ", ".join(sorted(values))
+        message = f"the {what} {text!r} wants {{{error.args[0]}}}, the sample has {known}"
+        raise StepError(message) from error
+    except (ValueError, TypeError) as error:
+        message = f"the {what} {text!r} cannot be filled in: {error}"
+        raise StepError(message) from error
+
+
+@lru_cache(maxsize=256)
+def _names(text: str, what: str) -> tuple[str, ...]:
+    """Names of the fields in a text, in order."""
+    names = []
+    for _, name, spec, conversion in string.Formatter().parse(text):
+        if name is None:
+            continue
+        if not name.isidentifier() or conversion or "{" in (spec or ""):
+            message = f"{{{name}}} in the {what} {text!r} is not a plain name"
+            raise ValueError(message)
+        names.append(name)
+    return tuple(names)
 
 
 class _Values(dict[str, Any]):
@@ -69,7 +91,7 @@ class _Text(str):
     """Text of an attribute; never brings a path separator of its own into a template unless it is a relative path."""
 
     def __format__(self, spec: str) -> str:
-        if spec and spec[-1] in "0123456789d" and self.lstrip("-").isdigit():
+        if _INTEGER_FORMAT.fullmatch(spec) and _INTEGER.fullmatch(self):
             return format(int(self), spec)
         return format(str(self), spec)
 
@@ -85,7 +107,7 @@ def check_relative(path: str) -> str:
         message = f"the path {path!r} would leave the output folder or is not a plain relative path"
         raise StepError(message)
     if _UNSAFE.search(path):
-        message = f"the path {path!r} contains control characters"
+        message = f"the path {path!r} contains control characters, or others that no file name holds"
         raise StepError(message)
     for part in parts:
         if len(part.encode("utf-8", "surrogateescape")) > MAX_NAME_BYTES:

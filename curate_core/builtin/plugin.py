@@ -24,7 +24,7 @@ def curate_register_readers() -> Iterator[Provider]:
     """Arrays without a format library."""
     yield Provider("reader", "npy", "NumPy .npy files, memory-mapped.", f"{_HERE}.readers:NpyReader", suffixes=(".npy",))
     yield Provider("reader", "raw", "Bare voxels of given shape and dtype, memory-mapped.", f"{_HERE}.readers:RawReader")
-    yield Provider("reader", "sample", "Samples of a curated dataset.", f"{_HERE}.from_dataset:SampleReader")
+    yield Provider("reader", "samples", "The samples of one case of a curated dataset.", f"{_HERE}.from_dataset:SamplesReader")
 
 
 @hookimpl
@@ -42,6 +42,7 @@ def curate_register_roi_finders() -> Iterator[Provider]:
     """ROIs that follow from geometry, a file or a seed."""
     yield Provider("roi_finder", "whole", "Each layer as a whole.", f"{_HERE}.rois:Whole")
     yield Provider("roi_finder", "grid", "A regular grid of 2D planes or 3D boxes.", f"{_HERE}.rois:GridRois")
+    yield Provider("roi_finder", "samples", "The samples of a curated dataset as they are.", f"{_HERE}.from_dataset:SampleRois")
     yield Provider("roi_finder", "list", "ROIs from a file that curate rois wrote.", f"{_HERE}.rois:ListRois")
     yield Provider("roi_finder", "random", "Boxes at seeded random places.", f"{_HERE}.rois:RandomRois")
 

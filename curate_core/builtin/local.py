@@ -1,0 +1,228 @@
+"""The engine of this machine: worker processes, admitted by memory, and the calling process for debuggers."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from multiprocessing.connection import Connection, wait
+from typing import Any, ClassVar
+
+from attrs import define, frozen
+
+from curate_core.errors import CurateError, RequestError, StepError
+from curate_core.kinds import Engine, EngineSession, Outcome, Unit, Worker
+from curate_core.options import option
+from curate_core.structure import ByteSize
+
+Work = Callable[[Unit, Worker], Any]
+
+
+@frozen
+class LocalEngine(Engine):
+    """Worker processes on this machine.
+
+    Example::
+
+        "engine": {"use": "local", "workers": 4, "memory": "16 GB"}
+    """
+
+    version: ClassVar[int] = 1
+    workers: int | None = option(
+        doc="Worker processes; 0: the calling process, for debuggers; null: one a core.", default=None, ge=0, le=1024
+    )
+    memory: ByteSize | None = option(doc="Memory that all units at work may need together; null: 80 % of this machine's.", default=None)
+    devices: tuple[str, ...] = option(doc="Accelerators; workers take them in turn.", default=())
+
+    def open(self, work: Work) -> EngineSession:
+        budget = self.memory if self.memory is not None else int(0.8 * _total_memory())
+        if self.workers == 0:
+            return _Here(work, budget, self.devices)
+        return _Pool(work, self.workers or _cores(), budget, self.devices)
+
+
+class _Here(EngineSession):
+    """Units one after the other in the calling process."""
+
+    def __init__(self, work: Work, budget: int, devices: tuple[str, ...]) -> None:
+        self.work, self.budget = work, budget
+        self.worker = Worker(0, devices[0] if devices else "cpu")
+
+    def run(self, units: Iterable[Unit]) -> Iterator[Outcome]:
+        for unit in units:
+            _require(unit, self.budget)
+            yield _outcome(unit, *_do(self.work, unit, self.worker))
+
+
+@define(eq=False)
+class _Process:
+    """A worker process and the unit that it has."""
+
+    index: int
+    process: Any
+    pipe: Connection
+    unit: Unit | None = None
+
+
+class _Pool(EngineSession):
+    """A fixed number of worker processes, started when first needed; one that dies is replaced."""
+
+    def __init__(self, work: Work, count: int, budget: int, devices: tuple[str, ...]) -> None:
+        self.work, self.count, self.budget, self.devices = work, count, budget, devices
+        self.processes: list[_Process] = []
+        method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+        self.context: Any = multiprocessing.get_context(method)
+        if method == "forkserver":
+            self.context.set_forkserver_preload(["curate_core.unit"])
+
+    def run(self, units: Iterable[Unit]) -> Iterator[Outcome]:
+        waiting: deque[Unit] = deque()
+        source = iter(units)
+        exhausted = False
+        try:
+            while True:
+                while not exhausted and len(waiting) < 2 * self.count:
+                    unit = next(source, None)
+                    if unit is None:
+                        exhausted = True
+                    else:
+                        _require(unit, self.budget)
+                        waiting.append(unit)
+                self._assign(waiting)
+                busy = [process for process in self.processes if process.unit is not None]
+                if not busy:
+                    return
+                yield from self._collect(busy)
+        finally:
+            for process in [p for p in self.processes if p.unit is not None]:
+                self._end(process)
+
+    def _assign(self, waiting: deque[Unit]) -> None:
+        """Give units to free workers while the budget lasts; always at least one."""
+        while waiting:
+            used = sum(p.unit.nbytes for p in self.processes if p.unit is not None)
+            if used and used + waiting[0].nbytes > self.budget:
+                return
+            free = next((p for p in self.processes if p.unit is None), None)
+            if free is None:
+                if len(self.processes) >= self.count:
+                    return
+                free = self._start()
+            unit = waiting.popleft()
+            try:
+                free.pipe.send(unit)
+            except (BrokenPipeError, OSError):
+                self._end(free)
+                waiting.appendleft(unit)
+                continue
+            free.unit = unit
+
+    def _collect(self, busy: list[_Process]) -> Iterator[Outcome]:
+        """Wait until a worker reports or dies."""
+        ready = wait([entry for process in busy for entry in (process.pipe, process.process.sentinel)])
+        for process in busy:
+            if process.pipe not in ready and process.process.sentinel not in ready:
+                continue
+            unit = process.unit
+            assert unit is not None
+            try:
+                value, error = process.pipe.recv()
+            except (EOFError, OSError):
+                process.process.join()
+                code = process.process.exitcode
+                self._end(process)
+                how = f"killed by signal {-code}" if code is not None and code < 0 else f"ended with exit code {code}"
+                hint = "signal 9 is what the system sends when memory ends" if code == -9 else ""
+                yield Outcome(unit, "lost", None, StepError(f"the worker was {how}", where=unit.label, hint=hint))
+                continue
+            process.unit = None
+            yield _outcome(unit, value, error)
+
+    def _start(self) -> _Process:
+        index = next(i for i in range(1, self.count + 1) if all(p.index != i for p in self.processes))
+        device = self.devices[(index - 1) % len(self.devices)] if self.devices else "cpu"
+        here, there = self.context.Pipe()
+        process = self.context.Process(
+            target=_serve, args=(there, self.work, Worker(index, device)), daemon=True, name=f"curate-worker-{index}"
+        )
+        process.start()
+        there.close()
+        started = _Process(index, process, here)
+        self.processes.append(started)
+        return started
+
+    def _end(self, process: _Process) -> None:
+        self.processes.remove(process)
+        process.pipe.close()
+        if process.process.is_alive():
+            process.process.terminate()
+        process.process.join(timeout=2)
+        if process.process.is_alive():
+            process.process.kill()
+            process.process.join()
+
+    def close(self) -> None:
+        for process in list(self.processes):
+            try:
+                process.pipe.send(None)
+                process.process.join(timeout=2)
+            except (BrokenPipeError, OSError):
+                pass
+            self._end(process)
+
+
+def _serve(pipe: Connection, work: Work, worker: Worker) -> None:
+    """Do units until told to stop, or until the parent is gone."""
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    while True:
+        try:
+            unit = pipe.recv()
+        except (EOFError, OSError):
+            return
+        if unit is None:
+            return
+        result = _do(work, unit, worker)
+        try:
+            pipe.send(result)
+        except (BrokenPipeError, OSError):
+            return
+
+
+def _do(work: Work, unit: Unit, worker: Worker) -> tuple[Any, Exception | None]:
+    try:
+        return work(unit, worker), None
+    except Exception as error:
+        return None, _portable(error)
+
+
+def _portable(error: Exception) -> Exception:
+    """An error that crosses process borders with its traceback as text."""
+    import traceback
+
+    text = "".join(traceback.format_exception(error))
+    if not isinstance(error, CurateError):
+        error = StepError(f"{type(error).__name__}: {error}", hint="a bug in curate; --debug shows where")
+    error.add_note(text)
+    error.__cause__ = error.__context__ = None
+    return error
+
+
+def _outcome(unit: Unit, value: Any, error: Exception | None) -> Outcome:
+    return Outcome(unit, "done", value) if error is None else Outcome(unit, "failed", None, error)
+
+
+def _require(unit: Unit, budget: int) -> None:
+    if unit.nbytes > budget:
+        message = f"{unit.label} needs about {unit.nbytes / 1e9:.2g} GB, the engine's memory is {budget / 1e9:.2g} GB"
+        raise RequestError(message, where="engine.memory", hint="raise it, or make the samples smaller")
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _total_memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

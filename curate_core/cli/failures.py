@@ -1,0 +1,65 @@
+"""What the user sees when something goes wrong, on stderr."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+
+from curate_core.errors import CurateError, SpecError
+
+FAILED = 3
+
+
+def report(error: Exception, debug: bool) -> int:
+    """Explain an error; returns the exit code. The traceback is shown only with ``debug``."""
+    if debug:
+        traceback.print_exception(error, file=sys.stderr)
+    if isinstance(error, CurateError):
+        lines = explain(error)
+        code = error.exit_code
+    else:
+        lines = _bug(error, debug)
+        code = FAILED
+    _print(lines)
+    return code
+
+
+def explain(error: CurateError) -> list[str]:
+    """The lines of a message: what and where, each mistake of a spec, what to do."""
+    where = f"{error.where}: " if error.where else ""
+    if isinstance(error, SpecError):
+        heading = "1 mistake" if len(error.problems) == 1 else f"{len(error.problems)} mistakes"
+        return [f"{where}{heading}", *(f"  {problem}" for problem in error.problems)]
+    lines = [f"{where}{error.message}"]
+    if error.hint:
+        lines.append(f"  hint: {error.hint}")
+    return lines
+
+
+def _bug(error: Exception, debug: bool) -> list[str]:
+    owner = _owner(error)
+    said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    again = "" if debug else "; --debug shows where"
+    return [f"unexpected {said}", f"  hint: this is a bug in {owner}, please report it{again}"]
+
+
+def _owner(error: BaseException) -> str:
+    """The distribution whose code the error came from: the innermost frame that belongs to curate or to a plugin."""
+    host_module = sys.modules.get("curate_core.host")
+    owners = {"curate_core": "curate"}
+    if host_module is not None and host_module.default_host.cache_info().currsize:
+        for plugin in host_module.default_host().plugins:
+            owners.setdefault(plugin.module.partition(".")[0], f"the plugin {plugin.distribution}")
+    packages = [str(frame.f_globals.get("__name__", "")).partition(".")[0] for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return next((owners[package] for package in reversed(packages) if package in owners), "curate")
+
+
+def _print(lines: list[str]) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    heading, *rest = lines
+    console.print(Text.assemble(("error: ", "bold red"), heading))
+    for line in rest:
+        console.print(Text(line))

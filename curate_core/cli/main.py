@@ -1,0 +1,138 @@
+"""``curate``: finds the command, runs it, and turns errors into messages and exit codes.
+
+Start-up is felt at every ``--help``, so this module imports argparse and nothing of curate's own but its version.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import Protocol, cast
+
+from curate_core import __version__
+
+COMMANDS = {
+    "run": ("run", "make or complete the dataset that a spec describes"),
+    "plan": ("plan", "what would run and why, without writing"),
+    "check": ("check", "validate a spec and the geometry of its files, reading no pixels"),
+    "rois": ("rois", "only find the ROIs and save them"),
+    "info": ("info", "what a file or a dataset holds"),
+    "why": ("why", "which reader takes a file, and why the others do not"),
+    "verify": ("verify", "recompute checksums and counts of a dataset"),
+    "plugins": ("plugins", "what is installed and whether it works"),
+    "schema": ("schema", "the JSON Schema of specs, for editors"),
+    "import": ("import_", "turn another system's configuration into a spec"),
+}
+"""Command -> its module in this package, and one line for ``--help``."""
+
+DESCRIPTION = "Turns raw scientific images into training sets."
+EPILOG = """\
+options of every command:
+  -v, --verbose  say more
+  -q, --quiet    say nothing but errors and what was asked for
+  --debug        show tracebacks
+
+"curate COMMAND --help" explains one command.
+Commands that plugins bring are listed by "curate plugins".
+"""
+FAILED, WRONG, INTERRUPTED, BROKEN_PIPE = 3, 2, 130, 141
+
+
+class CommandModule(Protocol):
+    """What a module of this package offers."""
+
+    def configure(self, parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
+        """Declare the arguments; ``words`` are those given, for commands whose arguments depend on the first."""
+
+    def run(self, arguments: argparse.Namespace) -> int:
+        """Do it; returns the exit code."""
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        words: what stands behind ``curate``; by default of this process.
+
+    Returns:
+        The exit code: 0 complete, 1 complete but for something that was reported, 2 the request is wrong, 3 stopped by a failure,
+        4 a shard waits for others, 130 interrupted.
+    """
+    words = list(sys.argv[1:] if words is None else words)
+    if not words or words[0].startswith("-"):
+        return _without_command(words)
+    word, rest = words[0], words[1:]
+    debug = "--debug" in rest
+    hint = ""
+    try:
+        module, summary = _find(word)
+        hint = getattr(module, "HOW_TO_CONTINUE", "")
+        code = module.run(_parse(word, summary, module, rest))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _silence_stdout()
+        return BROKEN_PIPE
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        print(f"\ninterrupted{': ' if hint else ''}{hint}", file=sys.stderr)  # noqa: T201
+        return INTERRUPTED
+    except Exception as error:
+        from curate_core.cli.failures import report
+
+        return report(error, debug)
+    return code
+
+
+def _without_command(words: list[str]) -> int:
+    commands = "\n".join(f"  {word:<8} {summary}" for word, (_, summary) in COMMANDS.items())
+    parser = argparse.ArgumentParser(
+        "curate",
+        usage="curate COMMAND [options]",
+        description=f"{DESCRIPTION}\n\ncommands:\n{commands}",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"curate {__version__}")
+    if not words:
+        parser.print_help(sys.stderr)
+        return WRONG
+    parser.parse_args(words)
+    parser.error("the command comes first: curate COMMAND [options]")
+
+
+def _find(word: str) -> tuple[CommandModule, str]:
+    """The module of a built-in command, or the adapter of one that a plugin brings."""
+    from importlib import import_module
+
+    if word in COMMANDS:
+        name, summary = COMMANDS[word]
+        return cast(CommandModule, import_module(f"curate_core.cli.{name}")), summary
+    from curate_core.cli.foreign import find
+
+    return find(word, list(COMMANDS))
+
+
+def _parse(word: str, summary: str, module: CommandModule, rest: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(f"curate {word}", description=f"{summary[0].upper()}{summary[1:]}.".replace("..", "."), allow_abbrev=False)
+    loudness = parser.add_mutually_exclusive_group()
+    loudness.add_argument("-v", "--verbose", action="store_true", help="say more")
+    loudness.add_argument("-q", "--quiet", action="store_true", help="say nothing but errors and what was asked for")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    module.configure(parser, rest)
+    return parser.parse_args(rest)
+
+
+def _silence_stdout() -> None:
+    """Whoever read our output has gone; keep the interpreter from complaining about it at exit."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError):  # stdout is no file
+        return
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,95 @@
+"""How commands write: consoles, and numbers for people."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from curate_core.errors import RequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MARK = "cyan"
+GOOD, BAD, WEAK = "green", "red", "dim"
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Where a command writes; colours only on a terminal, and never with NO_COLOR."""
+    return Console(stderr=stderr, highlight=False)
+
+
+def table(*columns: str, right: tuple[int, ...] = ()) -> Table:
+    """A table without lines, for a few columns of facts."""
+    made = Table(box=None, pad_edge=False, show_header=any(columns), header_style=WEAK, padding=(0, 2, 0, 0))
+    for index, column in enumerate(columns):
+        made.add_column(column, justify="right" if index in right else "left", overflow="fold")
+    return made
+
+
+def facts(values: Mapping[str, object]) -> Table:
+    """Names and what they stand for, one a line."""
+    made = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
+    made.add_column(style=WEAK, no_wrap=True)
+    made.add_column(overflow="fold")
+    for name, value in values.items():
+        made.add_row(name, value if isinstance(value, Table) else str(value))
+    return made
+
+
+def count(number: int) -> str:
+    """``12,345``."""
+    return f"{number:,}"
+
+
+def plural(number: int, word: str) -> str:
+    """``1 case``, ``2 cases``."""
+    return f"{number:,} {word}{'' if number == 1 else 's'}"
+
+
+def size(nbytes: float) -> str:
+    """``115.6 MB``: powers of 1000."""
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if nbytes < 1000 or unit == "TB":
+            return f"{nbytes:.0f} {unit}" if unit == "B" else f"{nbytes:.3g} {unit}" if nbytes < 999.5 else f"{nbytes:.0f} {unit}"
+        nbytes /= 1000
+    raise AssertionError
+
+
+def duration(seconds: float) -> str:
+    """``0.42 s``, ``12.3 s``, ``3 min 05 s``, ``2 h 07 min``."""
+    if seconds < 1:
+        return f"{seconds:.2f} s"
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+
+
+def shown(path: Path) -> str:
+    """A path as short as it can be said from here."""
+    try:
+        return str(path.relative_to(Path.cwd())) or "."
+    except ValueError:
+        return str(path)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file that the user asked for, whole or not at all.
+
+    Raises:
+        RequestError: it cannot be written there.
+    """
+    aside = path.with_name(f".{path.name}.partial")
+    try:
+        aside.write_text(text, encoding="utf-8")
+        aside.replace(path)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        message = f"it cannot be written: {error.strerror or error}"
+        raise RequestError(message, where=str(path)) from error

@@ -1,0 +1,128 @@
+"""Content hashes and keys: what a result depends on, as one name."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any, cast
+
+import attrs
+import numpy as np
+
+from curate_core.arrays import NDArray
+from curate_core.errors import SourceError
+from curate_core.model import CaseSource, Plain, Tractogram
+from curate_core.options import info_of
+from curate_core.spec import Step
+from curate_core.structure import unstructure
+
+_CHUNK = 4 << 20
+Stamp = tuple[int, int, int]
+"""(size, modification time in ns, inode): while it stays, a file's content is taken to stay."""
+
+
+def key_of(*parts: object) -> str:
+    """A name for plain values: equal values give equal names, on every machine."""
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_plain)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:40]
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Mapping):
+        return dict(value)
+    if attrs.has(type(value)):
+        return unstructure(value)
+    if isinstance(value, Path):
+        return str(value)
+    message = f"{type(value).__name__} has no place in a key"
+    raise TypeError(message)
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, or of a folder's names and contents.
+
+    Raises:
+        SourceError: it cannot be read.
+    """
+    try:
+        if path.is_dir():
+            entries = sorted(p for p in path.rglob("*") if p.is_file())
+            return key_of([[p.relative_to(path).as_posix(), file_digest(p)] for p in entries])
+        digest = hashlib.sha256()
+        with path.open("rb", buffering=0) as file:
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+        return digest.hexdigest()
+    except OSError as error:
+        message = f"the file cannot be read: {error.strerror or error}"
+        raise SourceError(message, where=str(path)) from error
+
+
+def stamp(path: Path) -> Stamp | None:
+    """What tells, without reading, that a file may have changed; None for folders and missing files."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return None if path.is_dir() else (status.st_size, status.st_mtime_ns, status.st_ino)
+
+
+def source_key(case: CaseSource, digests: Mapping[Path, str], seed: int) -> str:
+    """What a case depends on before any step: contents, names within it, attributes and seed; not where its files lie."""
+    layers = {
+        name: [[digests[file] for file in layer.files], layer.uri, layer.join, layer.spacing, layer.unit, layer.options]
+        for name, layer in case.layers.items()
+    }
+    roles = {name: [role.inputs, role.targets] for name, role in case.roles.items()}
+    return key_of("source", case.id, list(layers.items()), case.attributes, roles, seed)
+
+
+def step_identity(step: Step) -> Plain:
+    """What a step's result depends on besides its input: component, version, options, and contents of files that they name."""
+    if step.offer is None or step.cls is None:
+        return [step.name, sorted(step.when.items())]
+    options: dict[str, Any] = dict(step.options) if step.component is None else unstructure(step.component)
+    for field in attrs.fields(cast(Any, step.cls)):
+        value = options.get(field.name)
+        if value is None or field.name not in step.path_options:
+            continue
+        names = [value] if isinstance(value, str) else list(value)
+        content = info_of(field).content
+        options[field.name] = [file_digest(step.folder / n) if content else os.path.relpath(step.folder / n, step.folder) for n in names]
+    code = code_digest(step.cls.__module__) if step.offer.editable and step.offer.distribution != "curate-core" else step.offer.version
+    when = [[key, list(values)] for key, values in sorted(step.when.items())]
+    return [step.name, step.offer.qualified, step.version, code, options, when]
+
+
+def identities(steps: Sequence[Step]) -> list[Plain]:
+    """The identities of several steps, in order."""
+    return [step_identity(step) for step in steps]
+
+
+def digest_of(values: NDArray | Tractogram) -> str:
+    """SHA-256 of an array's values in C order and little-endian, or of a tractogram's points, offsets and lengths."""
+    if isinstance(values, Tractogram):
+        return hashlib.sha256(b"".join(digest_of(a).encode() for a in (values.points, values.offsets, values.lengths))).hexdigest()
+    plain = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
+    return hashlib.sha256(plain.view(np.uint8).data if plain.ndim else plain.tobytes()).hexdigest()
+
+
+@lru_cache(maxsize=256)
+def code_digest(module: str) -> str:
+    """Hash of the package that holds a module: local and editable code is keyed by its content, as its version says little."""
+    file = getattr(import_module(module.partition(".")[0]), "__file__", None)
+    if file is None:
+        return ""
+    folder = Path(file).parent
+    files = sorted(folder.rglob("*.py")) if Path(file).name == "__init__.py" else [Path(file)]
+    return key_of([[os.path.relpath(f, folder), hashlib.sha256(f.read_bytes()).hexdigest()] for f in files])
+
+
+def canonical(value: Any) -> str:
+    """JSON with sorted keys and an end of line, for files that people and diffs read."""
+    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, default=_plain) + "\n"

@@ -1,0 +1,86 @@
+"""What a dataset says of how it was made: the lock, from which the same bytes come again, and the base of ``dataset.json``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import metadata
+from typing import Any
+
+from curate_core.host import Host
+from curate_core.journal import Journal
+from curate_core.model import Plain
+from curate_core.parts import load_json
+from curate_core.rounds import CaseState, statistics_of
+from curate_core.spec import STEP_LISTS, Spec, Step
+from curate_core.unit import Bench
+
+
+def lock_content(spec: Spec, host: Host, bench: Bench, states: Sequence[CaseState], journal: Journal) -> dict[str, Any]:
+    """Content of ``spec.lock.json``: every default filled in, versions, chosen readers, hashes of the sources.
+
+    Paths are relative to the spec's folder and the source's root, so that a moved folder gives the same lock.
+    """
+    cases: dict[str, Plain] = {}
+    for state in states:
+        assert state.prepared is not None
+        described = load_json(bench.parts.path(state.prepared.name) / "case.json")
+        readers = {name: layer["reader"] for name, layer in described["layers"].items()}
+        hashes = {
+            name: [journal.memo[str(f)][1] if str(f) in journal.memo else None for f in layer.files]
+            for name, layer in state.source.layers.items()
+        }
+        cases[state.source.id] = {"readers": readers, "sha256": dict(hashes)}
+    steps: dict[str, Plain] = {
+        "source": _plain(spec.source, spec),
+        "read": {n: [_plain(s, spec) for s in steps] for n, steps in spec.read.items()},
+    }
+    for key in STEP_LISTS:
+        steps[key] = [_plain(step, spec) for step in getattr(spec, key)]
+    used = sorted({step.offer.distribution for step in spec.steps() if step.offer is not None} | _reader_distributions(cases))
+    settings = {"version": 1, "name": spec.name, "seed": spec.seed, "on_error": spec.settings.on_error}
+    return {"spec": {**settings, **steps}, "distributions": {name: _version(name) for name in used}, "cases": cases}
+
+
+def _plain(step: Step, spec: Spec) -> dict[str, Plain]:
+    """A step with its defaults filled in; paths as the user wrote them."""
+    plain = step.plain()
+    for name in step.path_options:
+        if name in step.options:
+            plain[name] = step.options[name]
+        elif plain.get(name) is not None:
+            plain[name] = _relative(plain[name], spec)
+    return plain
+
+
+def _relative(value: Any, spec: Spec) -> Plain:
+    if isinstance(value, list):
+        return [_relative(entry, spec) for entry in value]
+    return str(value).replace(str(spec.folder), ".", 1)
+
+
+def _reader_distributions(cases: dict[str, Any]) -> set[str]:
+    return {reader.partition(":")[0] for case in cases.values() for reader in case["readers"].values() if reader}
+
+
+def _version(distribution: str) -> str:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def dataset_base(spec: Spec, host: Host, states: Sequence[CaseState], version: str) -> dict[str, Any]:
+    """What ``dataset.json`` says besides its counts."""
+    writers = []
+    for step in spec.write:
+        options = {name: value for name, value in _plain(step, spec).items() if name not in ("use", "when")}
+        writers.append({"use": step.offer.qualified if step.offer else step.use, "options": options})
+    return {
+        "curate": version,
+        "format": 1,
+        "name": spec.name,
+        "description": spec.settings.description,
+        "writers": writers,
+        "statistics": dict(statistics_of(states)),
+        "filters": [step.name for step in spec.filter],
+    }

@@ -1,0 +1,182 @@
+"""From a case as its source found it to a case with its layers open and preprocessed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+from attrs import frozen
+
+from curate_core.arrays import AddAxisArray, ConcatArray
+from curate_core.errors import CurateError, PluginError, SourceError
+from curate_core.grid import Grid
+from curate_core.host import Host, Offer
+from curate_core.kinds import Context, Reader
+from curate_core.model import CaseSource, Image, Layer, LayerSource
+from curate_core.spec import Spec, Step
+from curate_core.structure import Mistakes, structure
+
+WELL_KNOWN = {
+    ".nrrd": "curate-itk", ".nhdr": "curate-itk", ".mha": "curate-itk", ".mhd": "curate-itk", ".nii": "curate-itk",
+    ".nii.gz": "curate-itk", ".dcm": "curate-itk", ".mrc": "curate-mrc", ".map": "curate-mrc", ".rec": "curate-mrc",
+    ".tif": "curate-tiff", ".tiff": "curate-tiff",
+}  # fmt: skip
+"""Suffix -> the distribution that reads it, for the hint when none is installed."""
+
+
+@frozen
+class Verdict:
+    """Whether a reader takes a file: ``reason`` is empty when it does."""
+
+    offer: Offer
+    reason: str = ""
+
+
+def judge_readers(host: Host, path: Path) -> list[Verdict]:
+    """All readers that claim the path's suffix, first to ask first, each with why it does not take it."""
+    verdicts = []
+    for offer in host.readers_for(path):
+        try:
+            reader: Reader = structure({}, host.load(offer), Path())
+            reason = reader.sniff(path) or ""
+        except PluginError as error:
+            reason = str(error)
+        except Mistakes as mistakes:
+            reason = f"it needs options: {mistakes}"
+        except OSError as error:
+            reason = f"the file cannot be read: {error.strerror or error}"
+        verdicts.append(Verdict(offer, reason))
+    return verdicts
+
+
+def choose_reader(host: Host, path: Path) -> Offer:
+    """The reader that ``auto`` takes for a file or folder.
+
+    Raises:
+        SourceError: none does; says why each that claims it does not.
+    """
+    verdicts = judge_readers(host, path)
+    for verdict in verdicts:
+        if not verdict.reason:
+            return verdict.offer
+    if not verdicts:
+        suffix = next((s for s in sorted(WELL_KNOWN, key=len, reverse=True) if path.name.lower().endswith(s)), "")
+        hint = f"pip install {WELL_KNOWN[suffix]}" if suffix else "see curate plugins, or name a reader under read"
+        message = f"no installed reader takes files that end in {path.suffix or 'nothing'!r}"
+        raise SourceError(message, where=str(path), hint=hint)
+    reasons = "; ".join(f"{v.offer.qualified}: {v.reason}" for v in verdicts)
+    message = f"no reader takes it: {reasons}"
+    raise SourceError(message, where=str(path))
+
+
+@frozen(eq=False)
+class Opener:
+    """Opens the layers of cases as a spec says.
+
+    Attributes:
+        context_of: step -> context for one case; the runner's, so that readers draw from the right generators.
+    """
+
+    spec: Spec
+    host: Host
+    context_of: Callable[[Step | None, CaseSource], Context]
+
+    def layer(self, case: CaseSource, name: str) -> tuple[Layer, str]:
+        """One layer, and the reader that opened it.
+
+        Raises:
+            SourceError: it cannot be read.
+        """
+        source = case.layers[name]
+        step = self.spec.reader_for(name, case.attributes)
+        try:
+            if step is None and not source.files:
+                message = f"layer {name!r} has no files, so that its reader must be named under read"
+                raise SourceError(message, where=f"case {case.id}")
+            reader, label = self._reader(step, source, case)
+            context = self.context_of(step, case)
+            if len(source.files) > 1 and not reader.many:
+                parts = [reader.open(attrs.evolve(source, files=(file,)), context) for file in source.files]
+                layer: Layer = join(parts, source)
+            else:
+                layer = reader.open(source, context)
+        except CurateError:
+            raise
+        except Exception as error:
+            message = f"reading failed with {type(error).__name__}: {error}"
+            raise SourceError(message, where=source.describe()) from error
+        if source.spacing is not None and isinstance(layer, Image):
+            layer = with_spacing(layer, source.spacing, source.unit)
+        return layer, label
+
+    def _reader(self, step: Step | None, source: LayerSource, case: CaseSource) -> tuple[Reader, str]:
+        if step is not None:
+            assert step.offer is not None
+            return step.component_for(case.attributes, source.options), step.offer.qualified
+        offer = choose_reader(self.host, source.files[0])
+        try:
+            return structure(dict(source.options), self.host.load(offer), self.spec.folder), offer.qualified
+        except Mistakes as mistakes:
+            raise SourceError("; ".join(map(str, mistakes.problems())), where=source.describe()) from mistakes
+
+    def resident(self, case: CaseSource) -> int:
+        """Estimate of the memory that the case's open layers hold."""
+        total = 0
+        for name, source in case.layers.items():
+            step = self.spec.reader_for(name, case.attributes)
+            if step is None and not source.files:
+                continue
+            reader, _ = self._reader(step, source, case)
+            total += reader.resident(source)
+        return total
+
+
+def with_spacing(image: Image, spacing: Sequence[float], unit: str) -> Image:
+    """The layer with another voxel size, its directions kept."""
+    grid = image.grid
+    if len(spacing) != len(grid.spatial):
+        message = f"{len(spacing)} spacings for the {len(grid.spatial)} spatial axes {grid.spatial_axes!r}"
+        raise SourceError(message)
+    affine = grid.affine.copy()
+    affine[:3, :-1] *= [new / old for new, old in zip(spacing, grid.spacing, strict=True)]
+    return attrs.evolve(image, grid=attrs.evolve(grid, affine=affine, unit=unit or grid.unit, calibrated=True))
+
+
+def join(parts: Sequence[Layer], source: LayerSource) -> Image:
+    """Several files as one layer, along the channels or along an axis.
+
+    Raises:
+        SourceError: they do not fit together, or the source does not say how.
+    """
+    images = [part for part in parts if isinstance(part, Image)]
+    if len(images) != len(parts):
+        message = "only image layers can be joined"
+        raise SourceError(message, where=source.describe())
+    if not source.join:
+        message = f"{len(parts)} files make one layer, but its source does not say how they are joined"
+        raise SourceError(message, where=source.describe(), hint='"join": "channels", or the letter of an axis')
+    axis = "c" if source.join == "channels" else source.join
+    if axis == "c":
+        images = [image if "c" in image.grid.axes else _with_channel(image) for image in images]
+    first = images[0].grid
+    if axis not in first.axes:
+        message = f"layers with axes {first.axes!r} cannot be joined along {axis!r}"
+        raise SourceError(message, where=source.describe())
+    if axis == "c":
+        for image in images[1:]:
+            first.require_same(image.grid, 1e-3, "joined files")
+    position = first.axes.index(axis)
+    try:
+        array = ConcatArray([image.array for image in images], position)
+    except ValueError as error:
+        raise SourceError(str(error), where=source.describe()) from error
+    notes: Mapping[str, Any] = {**images[0].notes, "joined": [image.array.shape[position] for image in images]}
+    return Image(array, attrs.evolve(first, shape=array.shape), notes)
+
+
+def _with_channel(image: Image) -> Image:
+    last = len(image.grid.shape)
+    grid: Grid = image.grid.add("c", 1, last)
+    return Image(AddAxisArray(image.array, last), grid, image.notes)

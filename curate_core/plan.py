@@ -1,0 +1,224 @@
+"""What a run would do, without doing it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+from attrs import frozen
+
+from curate_core.cut import row_bytes, without_pixels
+from curate_core.digest import file_digest, source_key, stamp
+from curate_core.errors import CurateError, RequestError
+from curate_core.grid import Grid
+from curate_core.host import Host
+from curate_core.journal import Journal, Record
+from curate_core.kinds import Unit, Worker
+from curate_core.layout import DATASET
+from curate_core.model import CaseSource, Image
+from curate_core.opening import Opener
+from curate_core.parts import Parts
+from curate_core.prepare import find_rois as find_table
+from curate_core.prepare import open_case
+from curate_core.rois import RoiTable
+from curate_core.rounds import CaseState, Rounds
+from curate_core.run import check_output, find_cases
+from curate_core.spec import Spec
+from curate_core.survey import Survey, early_survivors
+from curate_core.unit import Bench
+
+
+@frozen
+class PlannedUnit:
+    """Something to be done, and why."""
+
+    label: str
+    why: str
+
+
+@frozen
+class Plan:
+    """What a run would do.
+
+    Attributes:
+        cases: cases that the source finds.
+        units: what would be done first; what follows from their results is not known yet.
+        up_to_date: parts that are there already and would be used again.
+        samples: samples found so far, or with ``find`` all, before filters that need pixels; None: not known yet.
+        exact: no filter can make ``samples`` smaller.
+        nbytes: bytes of those samples once cut, before transforms and compression; None: not known yet.
+        memory: what the largest unit needs.
+        removed: files of the present dataset that would go.
+        complete: the dataset is there, and nothing would be done.
+    """
+
+    cases: int
+    units: tuple[PlannedUnit, ...]
+    up_to_date: int
+    samples: int | None
+    exact: bool
+    nbytes: int | None
+    memory: int
+    removed: tuple[str, ...]
+    complete: bool
+
+
+def make_plan(spec: Spec, host: Host, find: bool = False) -> Plan:
+    """Find out what a run would do; writes nothing.
+
+    Args:
+        find: find the ROIs of cases that have none yet, which may read pixels.
+
+    Raises:
+        RequestError: the spec, its source or its output cannot be used.
+    """
+    cases = find_cases(spec)
+    journal = Journal(spec.output)
+    check_output(spec.output, spec.name, journal, overwrite=False)
+    parts = Parts(spec.output)
+    journal.parts = {key: record for key, record in journal.parts.items() if parts.has(key)}
+    bench = Bench(spec, host, spec.output, Worker())
+    states = [CaseState(case, source_key(case, _digests(case, journal), spec.seed)) for case in cases]
+    earlier = {(record.case, record.stage, record.block): record for record in journal.parts.values()}
+    rounds = Rounds(bench, journal, states, closing=False)
+    units = rounds.ready()
+    planned = tuple(PlannedUnit(unit.label, _why(unit, rounds, earlier)) for unit in units)
+    counts = [(sum(_kept(journal, state)), sum(state.sizes)) if state.prepared is not None else None for state in states]
+    if find:
+        counts = [known or _count(spec, host, bench, state) for known, state in zip(counts, states, strict=True)]
+    known = [count for count in counts if count is not None]
+    complete = len(known) == len(states)
+    return Plan(
+        cases=len(cases),
+        units=planned,
+        up_to_date=len(journal.parts),
+        samples=sum(count for count, _ in known) if complete else None,
+        exact=not any(step not in bench.stages.early for step in spec.filter),
+        nbytes=sum(size for _, size in known) if complete else None,
+        memory=max((unit.nbytes for unit in units), default=0),
+        removed=_removed(spec, cases),
+        complete=not units and (spec.output / DATASET).exists(),
+    )
+
+
+def _digests(case: CaseSource, journal: Journal) -> Mapping[Path, str]:
+    digests = {}
+    for file in case.files():
+        known = journal.memo.get(str(file))
+        try:
+            digests[file] = known[1] if known is not None and known[0] == stamp(file) else file_digest(file)
+        except CurateError:
+            digests[file] = "unreadable"
+    return digests
+
+
+def _kept(journal: Journal, state: CaseState) -> list[int]:
+    return [b - a for a, b in zip(state.edges[:-1], state.edges[1:], strict=True)]
+
+
+def _why(unit: Unit, rounds: Rounds, earlier: Mapping[tuple[str, str, int | None], Record]) -> str:
+    """Why a unit's part is not there: new, or what it rests on changed."""
+    place = rounds.places[unit.key]
+    record = earlier.get((place.case, place.stage.title, place.block))
+    title = place.stage.title
+    if record is None:
+        return f"{title}: not done yet"
+    words = {"source": "the source's content, attributes or seed", "survivors": "which samples are left", "prepare": "the ROIs"}
+    changed = [words.get(name, f"the step list {name!r}") for name, value in place.key.facets.items() if record.facets.get(name) != value]
+    return f"{title}: {', '.join(changed)} changed"
+
+
+def _count(spec: Spec, host: Host, bench: Bench, state: CaseState) -> tuple[int, int] | None:
+    try:
+        case = open_case(spec, host, state.source, bench.context, state.statistics).case
+        table = find_table(spec, case, bench.context)
+    except CurateError:
+        return None  # it will be quarantined
+    rows = np.arange(len(table))
+    early = bench.stages.early
+    if early:
+        batch = without_pixels(case, table, table.ids(case.id), rows)
+        rows = early_survivors(Survey(), early, batch, [bench.context(step, case.id) for step in early], table)
+    kept = table.take(rows)
+    return len(kept), int(row_bytes(case, kept).sum())
+
+
+def _removed(spec: Spec, cases: list[CaseSource]) -> tuple[str, ...]:
+    """Cases of the present dataset that the spec no longer has."""
+    if not (spec.output / DATASET).exists():
+        return ()
+    import json
+
+    present = json.loads((spec.output / DATASET).read_text(encoding="utf-8", errors="surrogatepass"))["cases"]
+    wanted = {case.id for case in cases}
+    return tuple(f"case {name}: {count} samples" for name, count in present.items() if name not in wanted)
+
+
+@frozen
+class LayerReport:
+    """One layer of one case, opened.
+
+    Attributes:
+        reader: which took it; empty when none did.
+        grid: its geometry; None when it cannot be opened.
+        problem: why not; empty when it can.
+    """
+
+    case: str
+    layer: str
+    reader: str
+    grid: Grid | None
+    problem: str
+
+
+@frozen
+class CheckReport:
+    """What can be known of a spec without reading pixels."""
+
+    cases: int
+    layers: tuple[LayerReport, ...]
+    problems: tuple[str, ...]
+
+
+def check(spec: Spec, host: Host) -> CheckReport:
+    """Open every layer of every case and look at its geometry.
+
+    Raises:
+        RequestError: the source finds no cases, or the output folder holds other things.
+    """
+    cases = find_cases(spec)
+    check_output(spec.output, spec.name, Journal(spec.output), overwrite=False)
+    bench = Bench(spec, host, spec.output, Worker())
+    opener = Opener(spec, host, lambda step, case: bench.context(step, case.id))
+    layers: list[LayerReport] = []
+    for case in cases:
+        for name in case.layers:
+            try:
+                layer, reader = opener.layer(case, name)
+                layers.append(LayerReport(case.id, name, reader, layer.grid if isinstance(layer, Image) else None, ""))
+            except CurateError as error:
+                layers.append(LayerReport(case.id, name, "", None, str(error)))
+    return CheckReport(len(cases), tuple(layers), tuple(f"{r.case}, layer {r.layer}: {r.problem}" for r in layers if r.problem))
+
+
+def find_rois(spec: Spec, host: Host) -> Iterator[tuple[str, RoiTable, dict[str, Grid]]]:
+    """The ROIs of each case, and the grids of its layers; nothing is written.
+
+    Filters that need no pixels and judge no more than a case have acted.
+
+    Raises:
+        CurateError: a case cannot be read or searched.
+    """
+    bench = Bench(spec, host, spec.output, Worker())
+    if len(bench.stages.stages) > 2 and bench.stages[0].kind == "measure-case":
+        message = "a preprocessor measures over several cases, so that the ROIs of one cannot be found alone"
+        raise RequestError(message, where="preprocess", hint="use curate run")
+    for source in find_cases(spec):
+        case = open_case(spec, host, source, bench.context, {}).case
+        table = find_table(spec, case, bench.context)
+        if bench.stages.early:
+            batch = without_pixels(case, table, table.ids(case.id), np.arange(len(table)))
+            contexts = [bench.context(step, case.id) for step in bench.stages.early]
+            table = table.take(early_survivors(Survey(), bench.stages.early, batch, contexts, table))
+        yield case.id, table, {name: image.grid for name, image in case.images().items()}

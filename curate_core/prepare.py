@@ -1,0 +1,191 @@
+"""The first stage, a case at a time: open layers, preprocess, find ROIs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+from attrs import frozen
+
+from curate_core.arrays import NDArray
+from curate_core.cut import block_edges, check_inside, row_bytes, without_pixels
+from curate_core.errors import RequestError, StepError
+from curate_core.host import Host
+from curate_core.keys import statistic_name
+from curate_core.kinds import Context, Preprocessor
+from curate_core.model import Case, CaseSource, Image, Layer, Plain, Role
+from curate_core.opening import Opener
+from curate_core.parts import load_json, save_json
+from curate_core.paths import duplicate_path, path_hashes
+from curate_core.rois import RoiTable
+from curate_core.spec import Spec, Step
+from curate_core.steps import blame
+from curate_core.survey import Survey, early_survivors
+
+ContextOf = Callable[..., Context]
+"""(step or None for reading, case id, statistics=None, folder=None) -> context."""
+
+
+@frozen(eq=False)
+class Opened:
+    """A case after its preprocessing.
+
+    Attributes:
+        case: with its layers open.
+        statistics: what steps measured of this case alone.
+        readers: layer -> the reader that opened it.
+    """
+
+    case: Case
+    statistics: Mapping[str, Plain]
+    readers: Mapping[str, str]
+
+
+def open_case(
+    spec: Spec,
+    host: Host,
+    source: CaseSource,
+    context_of: ContextOf,
+    statistics: Mapping[str, Plain],
+    folder: Path | None = None,
+    until: Step | None = None,
+) -> Opened:
+    """Open a case's layers and preprocess them.
+
+    Args:
+        statistics: known merged values; what a step measures of this case alone is added where it is missing.
+        folder: where materialised layers are kept.
+        until: stop before this step.
+    """
+    opener = Opener(spec, host, lambda step, case: context_of(step, case.id))
+    opened = {name: opener.layer(source, name) for name in source.layers}
+    case = Case(source.id, {name: layer for name, (layer, _) in opened.items()}, source.attributes, source.roles)
+    own: dict[str, Plain] = {}
+    for step in spec.preprocess:
+        if step is until:
+            break
+        if not step.applies(case.attributes):
+            continue
+        component: Preprocessor = step.component_for(case.attributes)
+        name = statistic_name(step)
+        with blame(step, case.id):
+            if component.statistics_scope() is not None and name not in statistics:
+                own[name] = component.merge([component.measure(case, context_of(step, case.id, folder=folder))])
+            case = component.apply(case, context_of(step, case.id, statistics.get(name, own.get(name)), folder))
+            if not isinstance(case, Case):
+                message = f"apply must give a Case, not {type(case).__name__}"
+                raise TypeError(message)
+    return Opened(case, own, {name: label for name, (_, label) in opened.items()})
+
+
+def find_rois(spec: Spec, case: Case, context_of: ContextOf, folder: Path | None = None) -> RoiTable:
+    """All ROIs of a case, in the order of the spec's finders.
+
+    Raises:
+        StepError: no finder applies, or a ROI leaves its layer.
+    """
+    tables = []
+    for step in spec.rois:
+        if not step.applies(case.attributes):
+            continue
+        with blame(step, case.id):
+            table = step.component_for(case.attributes).find(case, context_of(step, case.id, folder=folder))
+            if not isinstance(table, RoiTable):
+                message = f"find must give a RoiTable, not {type(table).__name__}"
+                raise TypeError(message)
+            check_inside(case, table)
+            tables.append(table)
+    if not tables:
+        message = 'no ROI finder applies to the case: the "when" of each excludes it'
+        raise StepError(message, where=f"case {case.id}")
+    return RoiTable.concat(tables)
+
+
+def prepare(
+    spec: Spec,
+    host: Host,
+    early: tuple[Step, ...],
+    source: CaseSource,
+    context_of: ContextOf,
+    statistics: Mapping[str, Plain],
+    folder: Path,
+) -> dict[str, Plain]:
+    """Do the stage for one case and leave its results in ``folder``; returns what the runner needs to know of them.
+
+    Raises:
+        RequestError: two samples would take one path.
+    """
+    opened = open_case(spec, host, source, context_of, statistics, folder)
+    case = opened.case
+    table = find_rois(spec, case, context_of, folder)
+    survey = Survey()
+    rows = np.arange(len(table))
+    if early:
+        batch = without_pixels(case, table, table.ids(case.id), rows)
+        rows = early_survivors(survey, early, batch, [context_of(step, case.id) for step in early], table)
+    kept = table.take(rows)
+    hashes = path_hashes(spec, case, kept)
+    if hashes is not None:
+        np.save(folder / "paths.npy", hashes, allow_pickle=False)
+        duplicate = duplicate_path(spec, case, kept, hashes)
+        if duplicate:
+            raise RequestError(duplicate, where=f"case {case.id}", hint="add a field to the writer's path")
+    table.save(folder / "rois.npz")
+    np.save(folder / "rows.npy", rows, allow_pickle=False)
+    survey.save(folder)
+    sizes = row_bytes(case, kept)
+    edges = block_edges(sizes)
+    layers = {name: _describe(layer, opened.readers.get(name, "")) for name, layer in case.layers.items()}
+    roles = {name: attrs.asdict(role) for name, role in case.roles.items()}
+    described = {"id": case.id, "attributes": dict(case.attributes), "roles": roles, "layers": layers}
+    save_json(folder / "case.json", {**described, "edges": edges, "statistics": dict(opened.statistics)})
+    block_sizes: list[Any] = np.add.reduceat(sizes, edges[:-1]).tolist() if len(sizes) else []
+    return {"edges": list(edges), "found": len(table), "dropped": survey.dropped_counts(), "sizes": block_sizes}
+
+
+def _describe(layer: Layer, reader: str) -> dict[str, Plain]:
+    described: dict[str, Plain] = {"grid": layer.grid.to_json(), "reader": reader, "notes": dict(layer.notes)}
+    return {**described, "dtype": layer.dtype.str} if isinstance(layer, Image) else described
+
+
+@frozen(eq=False)
+class Prepared:
+    """A case's prepared part, read back.
+
+    Attributes:
+        case: without its layers.
+        table: all ROIs found.
+        rows: those that early filters left, ascending; blocks are cut from these.
+        edges: positions in ``rows`` where blocks begin, and the end.
+        statistics: what preprocessors measured of this case alone.
+        layers: name -> grid, dtype, reader and notes.
+    """
+
+    case: Case
+    table: RoiTable
+    rows: NDArray
+    edges: tuple[int, ...]
+    statistics: Mapping[str, Plain]
+    layers: Mapping[str, Any]
+
+    def block_rows(self, block: int | None) -> NDArray:
+        """Rows of one block, or of all."""
+        return self.rows if block is None else self.rows[self.edges[block] : self.edges[block + 1]]
+
+    def ids(self, rows: NDArray) -> list[str]:
+        """Ids of some rows; ordinals among equals count the whole table."""
+        ids = self.table.ids(self.case.id)
+        return ids if len(rows) == len(ids) else [ids[row] for row in rows.tolist()]
+
+
+def load_prepared(folder: Path) -> Prepared:
+    """Read a prepared part."""
+    table, _ = RoiTable.load(folder / "rois.npz")
+    found = load_json(folder / "case.json")
+    roles = {name: Role(**role) for name, role in found["roles"].items()}
+    case = Case(found["id"], {}, found["attributes"], roles)
+    rows = np.load(folder / "rows.npy", allow_pickle=False)
+    return Prepared(case, table, rows, tuple(found["edges"]), found["statistics"], found["layers"])

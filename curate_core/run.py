@@ -1,0 +1,332 @@
+"""Doing it: from a spec to a dataset, from wherever an earlier run stopped."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from curate_core import __version__
+from curate_core.commit import Commit, Quarantined, finish, load_files
+from curate_core.digest import Stamp, source_key, stamp
+from curate_core.errors import CurateError, RequestError, RunError, SourceError, StepError
+from curate_core.host import Host, default_host
+from curate_core.journal import Journal, Lock
+from curate_core.kinds import Engine, EngineSession, Outcome, Source, Unit, Worker
+from curate_core.layout import DATASET, WORK
+from curate_core.lock import dataset_base, lock_content
+from curate_core.model import CaseSource, Plain
+from curate_core.parts import Parts, load_json
+from curate_core.rounds import CaseState, Rounds
+from curate_core.spec import Spec, load
+from curate_core.summary import Summary
+from curate_core.templates import check_relative
+from curate_core.unit import Bench, Job, Task
+
+
+def run(
+    spec: str | os.PathLike[str] | Mapping[str, Plain],
+    *,
+    settings: Sequence[str] = (),
+    output: str | os.PathLike[str] | None = None,
+    workers: int | None = None,
+    overwrite: bool = False,
+    append: bool = False,
+    wait: bool = False,
+    host: Host | None = None,
+    listeners: Iterable[object] = (),
+    folder: Path | None = None,
+) -> Summary:
+    """Make or complete the dataset that a spec describes.
+
+    Args:
+        spec: a JSON file, or the spec as plain values.
+        settings: overrides, ``"rois.0.size=256"``.
+        output: folder of the dataset instead of the spec's.
+        workers: worker processes instead of the engine's; 0: the calling process.
+        overwrite: forget what was done before, and replace it at commit.
+        append: keep the cases that a complete dataset has, and add the spec's others.
+        wait: wait for another run on the same folder.
+        host: plugins; the installed ones by default.
+        listeners: objects that implement event hooks.
+        folder: where relative paths of a spec given as values start.
+
+    Returns:
+        what was done; ``exit_code`` is 1 when something is in quarantine.
+
+    Raises:
+        RequestError: the request is wrong; nothing was changed.
+        RunError: the run had to stop; run it again to continue.
+    """
+    changes = list(settings)
+    if output is not None:
+        changes.append(f"output={os.path.abspath(output)}")
+    if workers is not None:
+        changes.append(f"engine.workers={workers}")
+    host = host or default_host()
+    loaded = load(spec, host, changes, folder)
+    with _registered(host, listeners):
+        return _Run(loaded, host).run(overwrite=overwrite, append=append, wait=wait)
+
+
+@contextmanager
+def _registered(host: Host, listeners: Iterable[object]) -> Iterator[None]:
+    added = list(listeners)
+    for listener in added:
+        host.manager.register(listener)
+    try:
+        yield
+    finally:
+        for listener in added:
+            if host.manager.is_registered(listener):
+                host.manager.unregister(listener)
+
+
+def find_cases(spec: Spec) -> list[CaseSource]:
+    """The cases of a spec's source, checked.
+
+    Raises:
+        RequestError: none, two of one id, or an id that is no relative name.
+    """
+    component = spec.source.component
+    assert isinstance(component, Source)
+    found: dict[str, CaseSource] = {}
+    for case in component.cases():
+        try:
+            check_relative(case.id)
+        except StepError as error:
+            message = f"the case id {case.id!r} is not a plain relative name"
+            raise RequestError(message, where="source") from error
+        if case.id in found:
+            message = f"two cases are called {case.id!r}: {_first_file(found[case.id])} and {_first_file(case)}"
+            raise RequestError(message, where="source", hint="add a field to the pattern that tells them apart")
+        found[case.id] = case
+    if not found:
+        message = "the source found no cases"
+        raise RequestError(message, where="source")
+    return list(found.values())
+
+
+def _first_file(case: CaseSource) -> str:
+    return next((layer.describe() for layer in case.layers.values()), "no file")
+
+
+def check_output(output: Path, name: str, journal: Journal, *, overwrite: bool) -> None:
+    """Refuse a folder that holds what curate did not make, or another dataset.
+
+    Raises:
+        RequestError: it does.
+    """
+    if output.exists() and not output.is_dir():
+        message = "the output is a file, not a folder"
+        raise RequestError(message, where=str(output))
+    ours = (output / WORK / "journal.jsonl").exists() or (output / DATASET).exists()
+    if not ours and output.exists():
+        foreign = sorted(entry.name for entry in output.iterdir() if entry.name != WORK)
+        if foreign:
+            message = f"the output folder holds other things: {', '.join(foreign[:5])}{' ...' if len(foreign) > 5 else ''}"
+            raise RequestError(message, where=str(output), hint="choose an empty or a new folder; nothing was changed")
+    if journal.name and journal.name != name and not overwrite:
+        message = f"the folder holds the dataset {journal.name!r}, the spec makes {name!r}"
+        raise RequestError(message, where=str(output), hint="choose another output, or replace it with --overwrite")
+
+
+class _Run:
+    """One run of one spec."""
+
+    def __init__(self, spec: Spec, host: Host) -> None:
+        self.spec, self.host, self.output = spec, host, spec.output
+        self.started = time.monotonic()
+        self.quarantined: dict[str, Quarantined] = {}
+        self.counts = {"found": 0, "dropped": 0, "rejected": 0, "written": 0}
+        self.done = 0
+
+    def run(self, *, overwrite: bool, append: bool, wait: bool) -> Summary:
+        sources = find_cases(self.spec)
+        check_output(self.output, self.spec.name, Journal(self.output), overwrite=overwrite)
+        self.output.mkdir(parents=True, exist_ok=True)
+        with Lock(self.output, wait=wait):
+            journal = Journal(self.output)
+            try:
+                if journal.pending is not None:
+                    finish(self.output, journal)
+                self._tidy(journal, overwrite=overwrite)
+                return self._rounds(journal, sources)
+            except KeyboardInterrupt:
+                raise
+            finally:
+                self._flush_quietly(journal)
+
+    def _flush_quietly(self, journal: Journal) -> None:
+        """Keep what was done, whatever stopped the run."""
+        with suppress(OSError):  # the disk is full: these parts will be made again
+            journal.flush()
+        journal.close()
+
+    def _tidy(self, journal: Journal, *, overwrite: bool) -> None:
+        """Bring journal and folder together: what either does not have, both forget."""
+        parts = Parts(self.output)
+        parts.clear_aside()
+        if overwrite:
+            journal.parts, journal.committed = {}, frozenset()
+        files = load_files(self.output)
+        lost = {name for name, entry in files.items() if not _has_size(self.output / name, entry["size"])}
+        for key in sorted(journal.parts):
+            if not parts.has(key) or (lost and key in journal.committed and lost & set(_files_of(parts, key))):
+                del journal.parts[key]
+        for key in parts.present():
+            if key not in journal.parts:
+                parts.remove(key)
+        journal.committed &= frozenset(journal.parts)
+        if journal.name != self.spec.name:
+            journal.begin(self.spec.name)
+
+    def _rounds(self, journal: Journal, sources: Sequence[CaseSource]) -> Summary:
+        bench = Bench(self.spec, self.host, self.output, Worker())
+        engine = self.spec.engine.component
+        assert isinstance(engine, Engine)
+        job = Job(dict(self.spec.given), self.spec.folder, self.output, uuid.uuid4().hex)
+        job.adopt(bench)  # where units are done in this process, they share what it has
+        reused = len(journal.parts)
+        with engine.open(job) as session:
+            states = self._fingerprint(session, journal, sources)
+            rounds = Rounds(bench, journal, states)
+            self.host.hook.curate_run_started(name=self.spec.name, output=str(self.output), total_units=len(states))
+            while units := rounds.ready():
+                title = " and ".join(dict.fromkeys(rounds.places[unit.key].stage.title for unit in units))
+                self.host.hook.curate_round_started(title=title, total_units=len(units))
+                self._round(session, rounds, journal, units)
+        journal.flush()
+        return self._commit(bench, journal, rounds, reused)
+
+    def _fingerprint(self, session: EngineSession, journal: Journal, sources: Sequence[CaseSource]) -> list[CaseState]:
+        """Content hashes of all sources; files that look as before are not read again."""
+        digests: dict[Path, str] = {}
+        unknown = []
+        for case in sources:
+            for file in case.files():
+                known = journal.memo.get(str(file))
+                if known is not None and known[0] == stamp(file):
+                    digests[file] = known[1]
+            if any(file not in digests for file in case.files()):
+                unknown.append(Unit(case.id, case.id, Task(case)))
+        if unknown:
+            self.host.hook.curate_round_started(title="hashing sources", total_units=len(unknown))
+        for outcome in session.run(unknown):
+            if outcome.status == "done":
+                triples: list[tuple[str, Stamp | None, str]] = outcome.value
+                for path, found, digest in triples:
+                    digests[Path(path)] = digest
+                    if found is not None:
+                        journal.add_file(path, found, digest)
+            else:
+                self._fail(outcome, outcome.unit.label)
+            self._notify(outcome)
+        good = [case for case in sources if case.id not in self.quarantined]
+        return [CaseState(case, source_key(case, digests, self.spec.seed)) for case in good]
+
+    def _round(self, session: EngineSession, rounds: Rounds, journal: Journal, units: Sequence[Unit]) -> None:
+        lost: list[Unit] = []
+        for outcome in session.run(units):
+            self._take(outcome, rounds, journal, lost)
+        for unit in lost:  # once more, alone: perhaps it was the others that took the memory
+            for outcome in session.run([unit]):
+                self._take(outcome, rounds, journal, None)
+
+    def _take(self, outcome: Outcome, rounds: Rounds, journal: Journal, lost: list[Unit] | None) -> None:
+        case = outcome.unit.task.case.id
+        if outcome.status == "done":
+            for record in outcome.value:
+                journal.add_part(record)
+                self._count(record.info)
+                self.done += 1
+            journal.flush_if_due()
+        elif outcome.status == "lost" and lost is not None:
+            lost.append(outcome.unit)
+        elif case not in self.quarantined:
+            self._fail(outcome, case)
+            rounds.exclude(case)
+        self._notify(outcome)
+
+    def _count(self, info: Mapping[str, Any]) -> None:
+        for name in ("found", "rejected", "written"):
+            self.counts[name] += info.get(name, 0)
+        self.counts["dropped"] += sum(info.get("dropped", {}).values())
+
+    def _notify(self, outcome: Outcome) -> None:
+        self.host.hook.curate_unit_finished(outcome=outcome, counts=dict(self.counts))
+
+    def _fail(self, outcome: Outcome, case: str) -> None:
+        """Set a case aside, or stop, as the error and the spec demand."""
+        error = outcome.error
+        if isinstance(error, CurateError) and not isinstance(error, SourceError | StepError):
+            raise error
+        reason = str(error) if isinstance(error, CurateError) else f"{type(error).__name__}: {error}"
+        if outcome.status == "lost":
+            reason = f"its worker was lost twice, the second time alone: {reason}"
+        if self.spec.settings.on_error == "stop":
+            message = f"stopped at the first failure, as on_error asks: {reason}"
+            raise RunError(
+                message, where=f"case {case}", hint="mend it, or set on_error to quarantine, and run again: it continues"
+            ) from error
+        task: Task = outcome.unit.task
+        stage = _stage_of(reason, outcome)
+        files = tuple(str(file) for file in task.case.files())
+        self.quarantined[case] = Quarantined(case, stage, reason, files)
+
+    def _commit(self, bench: Bench, journal: Journal, rounds: Rounds, reused: int) -> Summary:
+        readers = lock_content(self.spec, self.host, bench, rounds.cases, journal)
+        order = [self.quarantined[name] for name in sorted(self.quarantined)]
+        commit = Commit(bench, journal, self.output)
+        found = commit.run(rounds.cases, order, dataset_base(self.spec, self.host, rounds.cases, __version__), readers)
+        self._forget_unused(journal, rounds.live_keys())
+        summary = Summary(
+            name=self.spec.name,
+            output=self.output,
+            cases=len(rounds.cases),
+            found=found["found"],
+            dropped={step.name: found["dropped"][step.name] for step in self.spec.filter},
+            written=found["samples"],
+            quarantined_cases=found["quarantined"]["cases"],
+            quarantined_samples=found["quarantined"]["samples"],
+            nbytes=found["bytes"],
+            seconds=time.monotonic() - self.started,
+            units_done=self.done,
+            units_reused=reused,
+        )
+        self.host.hook.curate_run_finished(summary=found)
+        return summary
+
+    def _forget_unused(self, journal: Journal, live: set[str]) -> None:
+        """Parts that the dataset does not rest on go; what a later run needs to add cases stays."""
+        parts = Parts(self.output)
+        journal.compact(live)
+        for key in parts.present():
+            if key not in live:
+                parts.remove(key)
+        shutil.rmtree(parts.aside, ignore_errors=True)
+
+
+def _stage_of(reason: str, outcome: Outcome) -> str:
+    """The step that an error names, or what the unit was doing."""
+    error = outcome.error
+    if isinstance(error, StepError):
+        return error.message.partition(":")[0]
+    return "read" if isinstance(error, SourceError) else "unit"
+
+
+def _has_size(path: Path, size: int) -> bool:
+    try:
+        return path.stat().st_size == size
+    except OSError:
+        return False
+
+
+def _files_of(parts: Parts, key: str) -> Iterable[str]:
+    path = parts.path(key) / "files.json"
+    return load_json(path) if path.exists() else ()

@@ -1,0 +1,108 @@
+"""The stages of a run: which passes over the data a spec needs, and where each must wait for others.
+
+A *barrier* is a step that judges or measures cases together. Every barrier ends a stage; what lies between two barriers is one pass.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from attrs import frozen
+
+from curate_core.kinds import Filter, Measuring, Scope
+from curate_core.spec import Spec, Step
+
+
+@frozen(eq=False)
+class Stage:
+    """One pass.
+
+    Attributes:
+        index: position among the stages.
+        kind: ``measure-case``: a preprocessor measures; ``prepare``: preprocess and find ROIs; ``measure``: a transform measures
+            samples; ``score``: a filter computes features; ``write``: survivors are written.
+        step: the barrier's step; None for ``prepare`` and ``write``.
+        scope: which cases must be through before the stage closes; None: none.
+        filters: filters over single samples that act in this stage, before its step.
+        whole: units are cases, not blocks: nothing is cut.
+    """
+
+    index: int
+    kind: Literal["measure-case", "prepare", "measure", "score", "write"]
+    step: Step | None = None
+    scope: Scope | None = None
+    filters: tuple[Step, ...] = ()
+    whole: bool = False
+
+    @property
+    def title(self) -> str:
+        """What a progress bar calls it."""
+        words = {"measure-case": "measuring", "prepare": "finding ROIs", "measure": "measuring", "score": "scoring", "write": "writing"}
+        return f"{words[self.kind]} {self.step.name}" if self.step is not None else words[self.kind]
+
+
+@frozen(eq=False)
+class Stages:
+    """All stages of a spec, and the filters that act while ROIs are found.
+
+    Attributes:
+        stages: in order.
+        early: leading filters that need no pixels and judge no more than a case: nothing need be cut for what they drop.
+    """
+
+    stages: tuple[Stage, ...]
+    early: tuple[Step, ...]
+
+    def __getitem__(self, index: int) -> Stage:
+        return self.stages[index]
+
+    def __len__(self) -> int:
+        return len(self.stages)
+
+    @property
+    def prepare(self) -> Stage:
+        """The stage that finds ROIs."""
+        return next(stage for stage in self.stages if stage.kind == "prepare")
+
+
+def filter_of(step: Step) -> Filter:
+    """The filter of a step; filters take no options from cases, so that it is always there."""
+    assert isinstance(step.component, Filter)
+    return step.component
+
+
+def measured_scope(step: Step) -> Scope | None:
+    """Over what a preprocessor or transform measures; None where it measures nothing or a sample alone."""
+    if not isinstance(step.component, Measuring):
+        return None
+    scope = step.component.statistics_scope()
+    return None if scope is None or scope.over == "sample" else scope
+
+
+def derive(spec: Spec) -> Stages:
+    """The stages that a spec needs; they follow from it alone."""
+    stages: list[Stage] = []
+    for step in spec.preprocess:
+        scope = measured_scope(step)
+        if scope is not None and scope.over != "case":
+            stages.append(Stage(len(stages), "measure-case", step, scope, whole=True))
+    stages.append(Stage(len(stages), "prepare", whole=True))
+    for step in spec.transform:
+        scope = measured_scope(step)
+        if scope is not None:
+            stages.append(Stage(len(stages), "measure", step, scope))
+    remaining = list(spec.filter)
+    early = []
+    while remaining and not filter_of(remaining[0]).needs_pixels() and filter_of(remaining[0]).scope().over in ("sample", "case"):
+        early.append(remaining.pop(0))
+    pending: list[Step] = []
+    for step in remaining:
+        scope = filter_of(step).scope()
+        if scope.over == "sample":
+            pending.append(step)
+            continue
+        whole = not pending and not filter_of(step).needs_pixels()
+        stages.append(Stage(len(stages), "score", step, scope, tuple(pending), whole))
+        pending = []
+    stages.append(Stage(len(stages), "write", None, None, tuple(pending)))
+    return Stages(tuple(stages), tuple(early))

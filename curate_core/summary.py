@@ -1,0 +1,45 @@
+"""What a run did, for people and programs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from attrs import frozen
+
+
+@frozen
+class Summary:
+    """The outcome of one run.
+
+    Attributes:
+        name: of the dataset.
+        output: its folder.
+        cases: cases in the dataset.
+        found: ROIs found in them.
+        dropped: filter -> samples that it dropped, in the order of the filters.
+        written: samples in the dataset.
+        quarantined_cases, quarantined_samples: what is named in ``quarantine.jsonl``.
+        nbytes: size of the data files.
+        seconds: time that the run took.
+        units_done: parts made by this run.
+        units_reused: parts that were there already.
+    """
+
+    name: str
+    output: Path
+    cases: int
+    found: int
+    dropped: Mapping[str, int]
+    written: int
+    quarantined_cases: int
+    quarantined_samples: int
+    nbytes: int
+    seconds: float
+    units_done: int
+    units_reused: int
+
+    @property
+    def exit_code(self) -> int:
+        """0: complete; 1: something is in quarantine."""
+        return 1 if self.quarantined_cases or self.quarantined_samples else 0

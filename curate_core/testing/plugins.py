@@ -1,0 +1,177 @@
+"""What every plugin must be."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any, ClassVar, get_type_hints
+
+import attrs
+import pytest
+
+from curate_core.host import EntryPoint, Host, Offer, installed_plugins
+from curate_core.kinds import HOOK_API
+from curate_core.options import info_of
+from curate_core.structure import Mistakes, structure
+from curate_core.testing.checks import across_processes
+
+_LIGHT = {"curate_core", "pluggy", "attr", "attrs"}
+_PROBE = """
+import json, sys
+import curate_core.hookspec, curate_core.providers
+before = set(sys.modules)
+__import__(sys.argv[1])
+print(json.dumps(sorted({name.partition(".")[0] for name in set(sys.modules) - before})))
+"""
+
+
+class PluginTests:
+    """A plugin is light to import, well described, and every component that it offers can be had.
+
+    Example::
+
+        class TestMrcPlugin(PluginTests):
+            plugin_module = "curate_mrc.plugin"
+            distribution = "curate-mrc"
+            readme = Path(__file__).parents[1] / "README.md"
+            examples = {"reader:raw-mrc": {"shape": [1, 2, 3]}}
+
+    Attributes:
+        plugin_module: what the entry point names.
+        distribution: the package that brings it.
+        readme: must name every component in ``backticks``; None: there is none.
+        examples: ``kind:name`` -> options, for components that have required ones.
+    """
+
+    plugin_module: ClassVar[str]
+    distribution: ClassVar[str]
+    readme: ClassVar[Path | None] = None
+    examples: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+
+    def host(self) -> Host:
+        """The built-ins and this plugin alone."""
+        return Host([EntryPoint("under-test", self.plugin_module, self.distribution, "0")])
+
+    def offers(self) -> list[Offer]:
+        """What the plugin offers."""
+        host = self.host()
+        kinds = dict.fromkeys(provider.kind for plugin in host.plugins for provider in plugin.providers)
+        return [offer for kind in kinds for offer in host.offers(kind) if offer.distribution == self.distribution]
+
+    def components(self) -> Iterator[tuple[str, type[Any]]]:
+        """``kind:name`` and class of each component."""
+        host = self.host()
+        for offer in self.offers():
+            yield f"{offer.provider.kind}:{offer.provider.name}", host.load(offer)
+
+    def test_importing_it_is_light(self) -> None:
+        """``plugin.py`` imports its own package, curate_core and the standard library: nothing that takes time."""
+        command = [sys.executable, "-c", _PROBE, self.plugin_module]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)  # noqa: S603 - our own interpreter
+        assert done.returncode == 0, f"{self.plugin_module} cannot be imported: {done.stderr.strip().splitlines()[-1:]}"
+        own = self.plugin_module.partition(".")[0]
+        heavy = [name for name in json.loads(done.stdout) if name not in _LIGHT | {own} | sys.stdlib_module_names]
+        assert not heavy, f"importing {self.plugin_module} imports {', '.join(heavy)}: import it where a component needs it"
+
+    def test_states_the_api(self) -> None:
+        """``CURATE_HOOK_API`` is this curate's."""
+        api = getattr(import_module(self.plugin_module), "CURATE_HOOK_API", None)
+        assert api == HOOK_API, f"{self.plugin_module} states CURATE_HOOK_API = {api!r}, this curate has {HOOK_API}"
+
+    def test_loads(self) -> None:
+        """Every provider is well described, and at least one is offered."""
+        status = next(plugin for plugin in self.host().plugins if plugin.module == self.plugin_module)
+        assert status.status == "loaded", f"{self.plugin_module} is {status.status}: {status.reason}"
+        assert status.providers, f"{self.plugin_module} offers nothing"
+
+    def test_claims_no_built_in_name(self) -> None:
+        """Its names are its own."""
+        conflicts = [" and ".join(offer.qualified for offer in group) for group in self.host().conflicts()]
+        assert not conflicts, f"names are claimed twice: {'; '.join(conflicts)}"
+
+    def test_is_installed(self) -> None:
+        """The distribution has an entry point that names the module."""
+        found = [entry for entry in installed_plugins() if entry.module == self.plugin_module]
+        named = [entry for entry in found if _normal(entry.distribution) == _normal(self.distribution)]
+        assert named, f"no entry point of {self.distribution} in the group curate.plugins names {self.plugin_module}"
+
+    def test_components_can_be_had(self) -> None:
+        """Each target is imported and fulfils the contract of its kind."""
+        host = self.host()
+        for offer in self.offers():
+            host.load(offer)
+
+    def test_components_are_frozen_and_described(self) -> None:
+        """Frozen attrs classes with a docstring and a whole number as version."""
+        for name, cls in self.components():
+            own = cls.__dict__.get("__doc__") or ""
+            assert own.strip(), f"{name}: {cls.__name__} has no docstring; its first line describes the component"
+            assert not own.startswith(f"{cls.__name__}("), f"{name}: {cls.__name__} has no docstring of its own"
+            assert type(cls.version) is int, f"{name}: version is {cls.version!r}, expected a whole number"
+            assert cls.version >= 1, f"{name}: version is {cls.version}, expected at least 1"
+            assert "version" not in {field.name for field in attrs.fields(cls)}, f"{name}: version must be a ClassVar, not an option"
+            bare = object.__new__(cls)
+            try:
+                bare.surprise = 1
+            except (attrs.exceptions.FrozenInstanceError, attrs.exceptions.FrozenAttributeError):
+                continue
+            except AttributeError:
+                pass
+            message = f"{name}: {cls.__name__} is not frozen; decorate it with @attrs.frozen"
+            raise AssertionError(message)
+
+    def test_options_are_documented(self) -> None:
+        """Every option says in a sentence what it does, and has a type."""
+        for name, cls in self.components():
+            hints = get_type_hints(cls)
+            for field in attrs.fields(cls):
+                if not field.init:
+                    continue
+                doc = info_of(field).doc
+                assert doc.strip(), f"{name}: option {field.name!r} is not documented; declare it with curate_core.option(doc=...)"
+                assert field.name in hints, f"{name}: option {field.name!r} has no type"
+
+    def test_unknown_options_are_refused(self) -> None:
+        """A misspelt option is a mistake that a spec's author hears of."""
+        for name, cls in self.components():
+            options = {**self._example(name), "no-such-option": 1}
+            with pytest.raises(Mistakes) as caught:
+                structure(options, cls, Path.cwd())
+            found = [mistake.message for mistake in caught.value.found]
+            assert "unknown option 'no-such-option'" in found, f"{name}: a misspelt option is reported as {found}"
+
+    def test_components_cross_processes(self) -> None:
+        """Each can be built from its options and sent to a worker."""
+        for name, cls in self.components():
+            try:
+                made = structure(self._example(name), cls, Path.cwd())
+            except Mistakes as mistakes:
+                message = f"{name} cannot be built: {mistakes}; name its options in examples[{name!r}]"
+                raise AssertionError(message) from mistakes
+            try:
+                copy = across_processes(made)
+            except Exception as error:
+                message = f"{name} does not pickle: {type(error).__name__}: {error}"
+                raise AssertionError(message) from error
+            assert copy == made, f"{name}: the copy in another process is {copy!r}, expected {made!r}"
+
+    def test_readme_names_every_component(self) -> None:
+        """Who reads the README learns of all that the plugin offers."""
+        if self.readme is None:
+            pytest.skip("readme = None")
+        text = self.readme.read_text(encoding="utf-8")
+        missing = [offer.provider.name for offer in self.offers() if not re.search(rf"`{re.escape(offer.provider.name)}`", text)]
+        assert not missing, f"{self.readme.name} does not name {', '.join(f'`{name}`' for name in missing)}"
+
+    def _example(self, name: str) -> dict[str, Any]:
+        return dict(self.examples.get(name, {}))
+
+
+def _normal(distribution: str) -> str:
+    """A distribution's name as PEP 503 compares it."""
+    return re.sub(r"[-_.]+", "-", distribution).lower()

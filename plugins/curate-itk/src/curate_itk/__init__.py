@@ -1,0 +1,3 @@
+"""NRRD, MetaImage, NIfTI and DICOM series for curate."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,192 @@
+"""The kit's PluginTests pass a right plugin, and fail each kind of wrong for the right reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kit_toys import run_kit
+
+from curate_core.testing import PluginTests
+
+PLUGIN = """
+from curate_core import Provider, hookimpl
+
+CURATE_HOOK_API = 1
+
+@hookimpl
+def curate_register_roi_finders():
+    yield Provider("roi_finder", "corner", "The first box.", "curate_toy.rois:Corner")
+
+@hookimpl
+def curate_register_readers():
+    yield Provider("reader", "toy", "Toy volumes.", "curate_toy.reader:ToyReader", suffixes=(".toy",))
+"""
+ROIS = """
+import attrs
+import numpy as np
+from curate_core import Case, Context, RoiFinder, RoiTable, option
+
+@attrs.frozen
+class Corner(RoiFinder):
+    '''The first box of each layer.'''
+
+    size: int = option(doc="Edge of the box in voxels.", ge=1)
+
+    def find(self, case: Case, context: Context) -> RoiTable:
+        return RoiTable.boxes([[0, 0, 0]], [[self.size] * 3], "zyx")
+"""
+READER = """
+import attrs
+import numpy as np
+from curate_core import Reader
+
+@attrs.frozen
+class ToyReader(Reader):
+    '''Toy volumes.'''
+
+    def open(self, source, context):
+        raise NotImplementedError
+"""
+README = "# curate-toy\n\nThe ROI finder `corner` and the reader `toy`.\n"
+
+
+@pytest.fixture
+def failures(fake_site, fake_plugin, tmp_path, monkeypatch):
+    """Make the plugin, some of its texts replaced, and run the kit on it."""
+    monkeypatch.setenv("PYTHONPATH", str(fake_site))
+
+    def run(readme: str = README, claims: dict[str, Any] | None = None, **modules: str) -> dict[str, str]:
+        fake_plugin("curate-toy", **{"plugin": PLUGIN, "rois": ROIS, "reader": READER, **modules})
+        (tmp_path / "README.md").write_text(readme)
+        attributes = {
+            "plugin_module": "curate_toy.plugin",
+            "distribution": "curate-toy",
+            "readme": tmp_path / "README.md",
+            "examples": {"roi_finder:corner": {"size": 3}},
+        }
+        cls = type("Claims", (PluginTests,), {**attributes, **(claims or {})})
+        return run_kit(cls, tmp_path / "run")
+
+    return run
+
+
+def test_a_right_plugin_passes(failures):
+    assert failures() == {}
+
+
+@pytest.mark.parametrize("heavy", ["import numpy", "import curate_core.kinds", "from curate_core import Reader"])
+def test_heavy_import(failures, heavy):
+    failed = failures(plugin=f"{heavy}\n{PLUGIN}")
+    assert set(failed) == {"test_importing_it_is_light"}
+    message = failed["test_importing_it_is_light"]
+    assert message == "AssertionError: importing curate_toy.plugin imports numpy: import it where a component needs it"
+
+
+def test_wrong_api_number(failures):
+    failed = failures(plugin=PLUGIN.replace("API = 1", "API = 0"))
+    assert failed["test_states_the_api"] == "AssertionError: curate_toy.plugin states CURATE_HOOK_API = 0, this curate has 1"
+    reason = "curate_toy.plugin is broken: written for plugin API 0, this curate has 1; install versions that fit together"
+    assert failed["test_loads"] == f"AssertionError: {reason}"
+
+
+def test_no_api_number(failures):
+    failed = failures(plugin=PLUGIN.replace("CURATE_HOOK_API = 1", ""))
+    assert failed["test_states_the_api"] == "AssertionError: curate_toy.plugin states CURATE_HOOK_API = None, this curate has 1"
+
+
+def test_suffix_without_a_dot(failures):
+    failed = failures(plugin=PLUGIN.replace('(".toy",)', '("toy",)'))
+    reason = "toy: suffix 'toy' must be lower case and start with a dot"
+    assert failed["test_loads"] == f"AssertionError: curate_toy.plugin is broken: {reason}"
+
+
+def test_name_of_a_built_in(failures):
+    failed = failures(plugin=PLUGIN.replace('"corner"', '"grid"'), readme=README + "`grid`", claims={"examples": {"roi_finder:grid": {"size": 3}}})
+    assert set(failed) == {"test_claims_no_built_in_name"}
+    assert failed["test_claims_no_built_in_name"] == "AssertionError: names are claimed twice: curate-core:grid and curate-toy:grid"
+
+
+def test_offers_nothing(failures):
+    failed = failures(plugin="CURATE_HOOK_API = 1\n")
+    assert failed == {"test_loads": "AssertionError: curate_toy.plugin offers nothing"}
+
+
+def test_not_installed(failures):
+    failed = failures(claims={"distribution": "curate-other"})
+    expected = "AssertionError: no entry point of curate-other in the group curate.plugins names curate_toy.plugin"
+    assert failed == {"test_is_installed": expected}
+
+
+def test_component_that_cannot_be_imported(failures):
+    failed = failures(rois="import no_such_library\n")
+    message = failed["test_components_can_be_had"]
+    assert message.startswith("PluginError: plugin curate-toy: curate_toy.rois:Corner cannot be imported: ModuleNotFoundError")
+
+
+def test_undocumented_option(failures):
+    failed = failures(rois=ROIS.replace('option(doc="Edge of the box in voxels.", ge=1)', "attrs.field(default=3)"))
+    assert set(failed) == {"test_options_are_documented"}
+    expected = "roi_finder:corner: option 'size' is not documented; declare it with curate_core.option(doc=...)"
+    assert failed["test_options_are_documented"] == f"AssertionError: {expected}"
+
+
+def test_options_without_an_example(failures):
+    failed = failures(claims={"examples": {}})
+    expected = "roi_finder:corner cannot be built: option 'size' is missing; name its options in examples['roi_finder:corner']"
+    assert failed == {"test_components_cross_processes": f"AssertionError: {expected}"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("@attrs.frozen", "@attrs.define", "Corner is not frozen; decorate it with @attrs.frozen"),
+        ("'''The first box of each layer.'''", "", "Corner has no docstring; its first line describes the component"),
+        ("'''The first box of each layer.'''", "version = '2'", "Corner has no docstring; its first line describes the component"),
+        ("    size:", "    version = '2'\n    size:", "version is '2', expected a whole number"),
+        ("    size:", "    version = 0\n    size:", "version is 0, expected at least 1"),
+    ],
+)
+def test_careless_classes(failures, old, new, message):
+    failed = failures(rois=ROIS.replace(old, new))
+    assert set(failed) == {"test_components_are_frozen_and_described"}
+    assert failed["test_components_are_frozen_and_described"] == f"AssertionError: roi_finder:corner: {message}"
+
+
+def test_version_as_an_option(failures):
+    versioned = ROIS.replace("    size:", "    version: int = option(doc='Which.', default=1)\n    size:")
+    failed = failures(rois=versioned)
+    assert "roi_finder:corner: version " in failed["test_components_are_frozen_and_described"]
+
+
+def test_component_that_does_not_pickle(failures):
+    unpicklable = ROIS + "    helper: object = attrs.field(init=False, factory=lambda: (lambda: 1))\n"
+    failed = failures(rois=unpicklable)
+    assert set(failed) == {"test_components_cross_processes"}
+    assert failed["test_components_cross_processes"].startswith("AssertionError: roi_finder:corner does not pickle: ")
+
+
+def test_readme_that_forgets_a_provider(failures):
+    failed = failures(readme="# curate-toy\n\nBrings the reader `toy`, and more around each corner.\n")
+    assert failed == {"test_readme_names_every_component": "AssertionError: README.md does not name `corner`"}
+
+
+def test_without_a_readme(failures):
+    assert failures(claims={"readme": None}) == {}
+
+
+def test_plugin_that_cannot_be_imported(failures):
+    failed = failures(plugin="raise RuntimeError('out of order')\n")
+    assert "RuntimeError: out of order" in failed["test_importing_it_is_light"]
+    assert failed["test_loads"] == "AssertionError: curate_toy.plugin is broken: RuntimeError: out of order"
+
+
+def test_help_in_the_package(failures, tmp_path: Path):
+    """The docstring of the kit shows every base class that it exports."""
+    import curate_core.testing as kit
+
+    for name in kit.__all__:
+        assert getattr(kit, name).__doc__, name
+        if name.endswith("Tests"):
+            assert "Example::" in getattr(kit, name).__doc__, name

@@ -1,0 +1,320 @@
+"""The kit's WriterTests pass right writers, and fail each kind of wrong for the right reason."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from attrs import frozen
+from kit_toys import StackSession, ToySession, ToyStack, ToyWriter, run_kit
+
+from curate_core.arrays import NDArray
+from curate_core.batch import Batch
+from curate_core.kinds import Context, Piece, Placement, WriteSession
+from curate_core.model import Plain
+from curate_core.testing import WriterTests, writers
+
+
+@pytest.fixture(autouse=True)
+def short_sleep(monkeypatch):
+    """The toys' clock ticks in nanoseconds."""
+    monkeypatch.setattr(writers, "CLOCK_STEP", 0.001)
+
+
+def failures(tmp_path: Path, writer: type[Any], only: str = "", **claims: Any) -> dict[str, str]:
+    return run_kit(type("Claims", (WriterTests,), {"component": writer, **claims}), tmp_path, only)
+
+
+@pytest.mark.parametrize("writer", [ToyWriter, ToyStack])
+def test_right_writers_pass(tmp_path, writer):
+    assert failures(tmp_path, writer) == {}
+
+
+@frozen
+class Stamped(ToyWriter):
+    """Writes when it was written."""
+
+    def save(self, path: Path, array: NDArray) -> None:
+        super(Stamped, self).save(path, array)
+        with path.open("ab") as file:
+            file.write(str(time.time_ns()).encode())
+
+
+def test_time_stamp(tmp_path):
+    failed = failures(tmp_path, Stamped)
+    assert set(failed) == {"test_same_samples_same_bytes"}
+    message = failed["test_same_samples_same_bytes"]
+    assert message.startswith("AssertionError: Stamped writes other bytes the second time (a time stamp, a path?): case/y0-7_x0-11.npy")
+
+
+@frozen
+class Escaping(ToyWriter):
+    """Leaves a log in its part's parent."""
+
+    def open(self, part: Path, context: Context) -> WriteSession:
+        (part.parent / "log.txt").write_text("opened")
+        return ToySession(self, part)
+
+
+def test_writes_outside_its_part(tmp_path):
+    failed = failures(tmp_path, Escaping)
+    assert failed == {"test_stays_in_its_part": "AssertionError: Escaping writes outside its part: dataset/log.txt"}
+
+
+@frozen
+class Littering(ToyWriter):
+    """Leaves files that nothing names."""
+
+    def open(self, part: Path, context: Context) -> WriteSession:
+        (part / "scratch.tmp").write_text("opened")
+        return ToySession(self, part)
+
+
+def test_unnamed_files(tmp_path):
+    expected = "AssertionError: Littering leaves files that no placement names: scratch.tmp"
+    assert failures(tmp_path / "a", Littering, "test_stays_in_its_part") == {"test_stays_in_its_part": expected}
+    assert failures(tmp_path / "b", Littering, "test_stays_in_its_part", sidecars=True) == {}
+
+
+@frozen
+class Climbing(ToyWriter):
+    """Uses a path that is not plain."""
+
+    def open(self, part: Path, context: Context) -> WriteSession:
+        return ClimbingSession(self, part)
+
+
+class ClimbingSession(ToySession):
+    def write(self, batch: Batch) -> list[Mapping[str, Placement]]:
+        made = super().write(batch)
+        return [{name: Placement(f"./{p.file}", p.place, p.shape, p.dtype) for name, p in sample.items()} for sample in made]
+
+
+def test_placements_are_plain_paths(tmp_path):
+    failed = failures(tmp_path, Climbing, "test_stays_in_its_part")
+    assert "would leave the output folder or is not a plain relative path" in failed["test_stays_in_its_part"]
+
+
+def test_suffix_without_a_dot(tmp_path):
+    failed = failures(tmp_path, ToyWriter, options={"path": "{case}-{roi}-tiff"})
+    assert failed["test_files_have_a_suffix"] == "AssertionError: 'case-y0-7_x0-11-tiff' does not end in a suffix such as .tiff"
+
+
+@frozen
+class Liar(ToyWriter):
+    """Announces other paths than it takes."""
+
+    def paths(self, batch: Batch) -> list[str] | None:
+        return [f"{i}.npy" for i in range(len(batch))]
+
+    def open(self, part: Path, context: Context) -> WriteSession:
+        return ToySession(ToyWriter(), part)
+
+
+@frozen
+class Peeking(ToyWriter):
+    """Names files after their content."""
+
+    def paths(self, batch: Batch) -> list[str] | None:
+        return [f"{int(array.sum())}.npy" for array in batch.array("image")]
+
+
+@frozen
+class Blunt(ToyWriter):
+    """One name for all."""
+
+    path: str = "all.npy"
+
+
+def test_paths(tmp_path):
+    name = "test_paths_agree_with_the_files"
+    failed = failures(tmp_path / "liar", Liar, name)
+    assert failed[name].startswith("AssertionError: Liar.paths says ['0.npy', '1.npy', '2.npy'], the files are ['case/y0-7_x0-11.npy', ")
+    assert failures(tmp_path / "peeking", Peeking, name)[name] == "AssertionError: Peeking.paths uses pixels"
+    assert failures(tmp_path / "blunt", Blunt, name)[name].startswith("AssertionError: Blunt.paths gives one path to several samples")
+
+
+@frozen
+class Overwriting(ToyWriter):
+    """Forgets that cases have ROIs of one name."""
+
+    path: str = "{roi}.npy"
+
+
+def test_units_that_overwrite_each_other(tmp_path):
+    failed = failures(tmp_path, Overwriting)
+    assert set(failed) == {"test_units_keep_apart"}
+    assert "Overwriting gives one file to several units, but does not assemble: y0-7_x0-11.npy" in failed["test_units_keep_apart"]
+
+
+@frozen
+class Lossy(ToyWriter):
+    """Keeps 7 bits."""
+
+    def save(self, path: Path, array: NDArray) -> None:
+        super(Lossy, self).save(path, (array.astype(np.int64) // 2 * 2).astype(array.dtype))
+
+
+def test_loses_values(tmp_path):
+    failed = failures(tmp_path, Lossy)
+    assert "test_reads_back_what_it_wrote" in failed
+    assert "Lossy, case/y0-7_x0-11.npy at None: " in failed["test_reads_back_what_it_wrote"]
+    assert "values differ, the first at " in failed["test_reads_back_what_it_wrote"]
+    assert failures(tmp_path / "said", Lossy, exact=False) == {}
+
+
+@frozen
+class Casting(ToyWriter):
+    """Makes everything uint8 without a word."""
+
+    def save(self, path: Path, array: NDArray) -> None:
+        super(Casting, self).save(path, array.astype(np.uint8))
+
+
+def test_casts_silently(tmp_path):
+    failed = failures(tmp_path, Casting, dtypes=("uint8",))
+    assert set(failed) == {"test_unstored_dtypes_are_refused"}
+    assert "its placement says" in failed["test_unstored_dtypes_are_refused"]
+
+
+@frozen
+class Brutal(ToyWriter):
+    """Raises the library's error for a dtype that it does not know."""
+
+    def save(self, path: Path, array: NDArray) -> None:
+        if array.dtype != np.uint8:
+            raise KeyError(array.dtype)
+        super(Brutal, self).save(path, array)
+
+
+def test_raises_the_wrong_error(tmp_path):
+    failed = failures(tmp_path, Brutal, dtypes=("uint8",))
+    assert set(failed) == {"test_unstored_dtypes_are_refused"}
+    assert "Brutal given bool: expected a StepError, got KeyError" in failed["test_unstored_dtypes_are_refused"]
+
+
+@frozen
+class Mutating(ToyWriter):
+    """Scales in place."""
+
+    def save(self, path: Path, array: NDArray) -> None:
+        array //= 2
+
+
+@frozen
+class Forcing(ToyWriter):
+    """Scales in place, and takes the lock off first."""
+
+    def save(self, path: Path, array: NDArray) -> None:
+        base = array.base
+        while base.base is not None:
+            base = base.base
+        base.setflags(write=True)
+        base[...] = 0
+        super(Forcing, self).save(path, array)
+
+
+def test_mutates_its_input(tmp_path):
+    name = "test_leaves_its_input_alone"
+    failed = failures(tmp_path / "a", Mutating, name)
+    assert failed[name].startswith("AssertionError: Mutating changes its input in place: ")
+    assert failures(tmp_path / "b", Forcing, name) == {name: "AssertionError: Forcing changes its input in place"}
+
+
+LEAKED: list[Any] = []
+
+
+@frozen
+class Leaky(ToyWriter):
+    """Never closes what it reads."""
+
+    def read(self, path: Path, place: Plain) -> NDArray:
+        LEAKED.append(path.open("rb"))
+        return np.load(path)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="the system does not tell which files are open")
+def test_leaks_a_handle(tmp_path):
+    failed = failures(tmp_path, Leaky)
+    for file in LEAKED:
+        file.close()
+    assert set(failed) == {"test_gives_its_handles_back"}
+    assert failed["test_gives_its_handles_back"].startswith("AssertionError: Leaky leaks open handles of y0-7_x0-11.npy")
+
+
+@frozen
+class Shuffled(ToyStack):
+    """Gives places back in another order than the pieces."""
+
+    def assemble(self, out: Path, pieces: Sequence[Piece], context: Context) -> list[Plain]:
+        return ToyStack.assemble(self, out, list(pieces)[::-1], context)
+
+
+@frozen
+class Consuming(ToyStack):
+    """Removes the parts that it assembled."""
+
+    def assemble(self, out: Path, pieces: Sequence[Piece], context: Context) -> list[Plain]:
+        places = ToyStack.assemble(self, out, pieces, context)
+        pieces[0].path.write_bytes(pieces[0].path.read_bytes() + b"done")
+        return places
+
+
+@frozen
+class Dated(ToyStack):
+    """Ends its file with a date."""
+
+    def assemble(self, out: Path, pieces: Sequence[Piece], context: Context) -> list[Plain]:
+        places = ToyStack.assemble(self, out, pieces, context)
+        with out.open("ab") as file:
+            file.write(str(time.time_ns()).encode())
+        return places
+
+
+@frozen
+class Unassembled(ToyStack):
+    """Shares files, but does not say so."""
+
+    def assembles(self) -> bool:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("writer", "message"),
+    [
+        (Shuffled, "values differ"),
+        (Consuming, "Consuming.assemble changes its parts"),
+        (Dated, "Dated.assemble from its own file gives other bytes"),
+        (Unassembled, "Unassembled gives one file to several units, but does not assemble: stack.raw"),
+    ],
+)
+def test_assembling(tmp_path, writer, message):
+    failed = failures(tmp_path, writer)
+    assert set(failed) == {"test_units_keep_apart"}
+    assert message in failed["test_units_keep_apart"]
+
+
+class LazyClose(StackSession):
+    def close(self) -> None:
+        pass
+
+
+@frozen
+class Unclosed(ToyStack):
+    """Leaves the last bytes in a buffer."""
+
+    def open(self, part: Path, context: Context) -> WriteSession:
+        LEAKED.append(LazyClose(part))
+        return LEAKED[-1]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="the system does not tell which files are open")
+def test_session_left_open(tmp_path):
+    failed = failures(tmp_path, Unclosed)
+    for session in LEAKED:
+        getattr(session, "file", session).close()
+    assert {"test_gives_its_handles_back", "test_reads_back_what_it_wrote"} <= set(failed)
