@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from attrs import frozen
 
+from curate_core.continuing import CASES, describe_cases
 from curate_core.digest import canonical, file_digest, key_of
 from curate_core.durable import sync_below
 from curate_core.errors import RequestError
@@ -84,9 +85,11 @@ class Commit:
         (self.aside / LOCK).write_text(canonical(lock), encoding="utf-8", errors="surrogatepass")
         (self.aside / DATASET).write_text(canonical(summary), encoding="utf-8", errors="surrogatepass")
         save_json(self.aside / "files.json", files)
+        save_json(self.aside / CASES, describe_cases(self.bench.spec, states))
         work = self.aside.relative_to(self.output).as_posix()
         moves += [(f"{work}/{name}", name) for name in (MANIFEST, INDEX, DROPPED, QUARANTINE, LOCK)]
-        moves += [(f"{work}/files.json", f"{WORK}/files.json"), (f"{work}/{DATASET}", DATASET)]
+        moves += [(f"{work}/{name}", f"{WORK}/{name}") for name in ("files.json", CASES)]
+        moves.append((f"{work}/{DATASET}", DATASET))
         written = [key for state in states for key in state.written]
         save_json(self.aside / "plan.json", {"moves": moves, "remove": sorted(set(before) - set(files)), "written": written})
         self.journal.flush()

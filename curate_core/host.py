@@ -174,8 +174,8 @@ class Host:
         hint = nearest(use, [o.provider.name for o in offers])
         broken = [p.distribution for p in self.plugins if p.status == "broken"]
         if broken:
-            hint = f"{hint}; or " if hint else ""
-            hint += f"it is one of the broken {', '.join(broken)}'s, see curate plugins"
+            perhaps = f"a broken plugin may offer it, see curate plugins: {', '.join(broken)}"
+            hint = f"{hint} {perhaps}" if hint.endswith("?") else f"{hint}; {perhaps}" if hint else perhaps
         message = f"there is no {_words(kind)} {use!r}"
         raise PluginError(message, hint=hint)
 
@@ -282,7 +282,7 @@ def _article(kind: str) -> str:
 def _named(distribution: metadata.Distribution | None) -> tuple[str, str]:
     """Name and version; what a failed installation left behind may have neither."""
     try:
-        found = distribution.metadata if distribution is not None else {}
+        found: Any = {} if distribution is None else distribution.metadata
         return str(found["Name"] or "unknown"), str(found["Version"] or "0")
     except (KeyError, TypeError):
         return "unknown", "0"

@@ -6,13 +6,15 @@ that the run is complete.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 from attrs import define, field, frozen
 
 from curate_core.arrays import NDArray
 from curate_core.cut import BATCH_BYTES, BRICK_BYTES
+from curate_core.digest import key_of
 from curate_core.errors import CurateError, RequestError
 from curate_core.journal import Journal
 from curate_core.keys import Key, statistic_name
@@ -52,6 +54,8 @@ class CaseState:
         scored: its scored parts, closed.
         written: keys of its written parts, in block order.
         waits: it has units to do, or shares a group with a case that has.
+        kept: for a case of the dataset that is continued: scored part -> which of its samples were kept; else None.
+        fixed: for such a case: the merged values that it was made with.
     """
 
     source: CaseSource
@@ -65,6 +69,8 @@ class CaseState:
     scored: list[Scored] = field(factory=list)
     written: list[str] = field(factory=list)
     waits: bool = False
+    kept: Callable[[str], NDArray | None] | None = None
+    fixed: Mapping[str, Plain] = field(factory=dict)
 
     def restart(self) -> None:
         """Forget the last round's findings."""
@@ -94,6 +100,7 @@ class Rounds:
 
     def __init__(self, bench: Bench, journal: Journal, cases: Sequence[CaseState], *, closing: bool = True) -> None:
         self.bench, self.journal, self.closing = bench, journal, closing
+        self._existing = any(state.kept is not None for state in cases)
         self.cases = list(cases)
         self.places: dict[str, Place] = {}
         self._resident: dict[str, int] = {}
@@ -221,23 +228,30 @@ class Rounds:
     def _close_group(self, stage: Stage, name: str, states: Sequence[CaseState]) -> None:
         members = [(state, block, self._member_key(state, stage, block)) for state in states for block in self._blocks(state, stage)]
         names = [key for _, _, key in members]
-        closing = self.bench.keys.closure(stage, names)
         assert stage.step is not None
         parts = self.bench.parts
+        name_of = statistic_name(stage.step)
+        fixed = next((state.fixed[name_of] for state in states if name_of in state.fixed), None)
+        if fixed is not None:
+            for state in states:
+                state.statistics[name_of] = fixed
+            return
+        existing, known = self._kept_before(stage, members)
+        closing = self.bench.keys.closure(stage, names, known)
         if not self._done(closing):
             if not self.closing:
                 for state in states:
                     state.waits = True
                 return
             if stage.kind == "score":
-                close_filter(parts, closing.name, stage.step, names, self.bench.context(stage.step, name))
+                close_filter(parts, closing.name, stage.step, names, self.bench.context(stage.step, name), existing)
             else:
                 close_measure(parts, closing.name, stage.step, names)
             self.journal.add_part(record_of(closing, name, stage, None, {"closes": stage.index}))
         if stage.kind != "score":
             value = load_json(parts.path(closing.name) / "statistics.json")
             for state in states:
-                state.statistics[statistic_name(stage.step)] = value
+                state.statistics[name_of] = value
             return
         for member, (state, block, key) in enumerate(members):
             state.scored.append(Scored(stage, key, closing.name, member))
@@ -246,6 +260,13 @@ class Rounds:
             prepared = load_prepared(parts.path(state.prepared.name))
             for b in range(state.blocks) if block is None else [block]:
                 state.alive[b] = np.isin(prepared.block_rows(b), rows, assume_unique=True)
+
+    def _kept_before(self, stage: Stage, members: Sequence[tuple[CaseState, int | None, str]]) -> tuple[list[NDArray | None] | None, str]:
+        """For each member of a group what the dataset that is continued kept of it, None for new ones; and a name for that."""
+        if not self._existing or stage.kind != "score":
+            return None, ""
+        before = [state.kept(key) if state.kept is not None else None for state, _, key in members]
+        return before, key_of([None if kept is None else hashlib.sha256(kept.tobytes()).hexdigest() for kept in before])
 
     def _blocks(self, state: CaseState, stage: Stage) -> Sequence[int | None]:
         return [None] if stage.whole else list(range(state.blocks))

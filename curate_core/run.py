@@ -8,11 +8,13 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from curate_core import __version__
 from curate_core.commit import Commit, Quarantined, finish, load_files
+from curate_core.continuing import Earlier, load_earlier
 from curate_core.digest import Stamp, source_key, stamp
 from curate_core.errors import CurateError, RequestError, RunError, SourceError, StepError
 from curate_core.host import Host, default_host
@@ -156,7 +158,7 @@ class _Run:
                 if journal.pending is not None:
                     finish(self.output, journal)
                 self._tidy(journal, overwrite=overwrite)
-                return self._rounds(journal, sources)
+                return self._rounds(journal, sources, load_earlier(self.output, self.spec) if append and not overwrite else [])
             except KeyboardInterrupt:
                 raise
             finally:
@@ -186,7 +188,7 @@ class _Run:
         if journal.name != self.spec.name:
             journal.begin(self.spec.name)
 
-    def _rounds(self, journal: Journal, sources: Sequence[CaseSource]) -> Summary:
+    def _rounds(self, journal: Journal, sources: Sequence[CaseSource], earlier: Sequence[Earlier]) -> Summary:
         bench = Bench(self.spec, self.host, self.output, Worker())
         engine = self.spec.engine.component
         assert isinstance(engine, Engine)
@@ -194,7 +196,10 @@ class _Run:
         job.adopt(bench)  # where units are done in this process, they share what it has
         reused = len(journal.parts)
         with engine.open(job) as session:
-            states = self._fingerprint(session, journal, sources)
+            before = [CaseState(e.source, e.key, kept=partial(e.kept, bench.parts), fixed=e.statistics) for e in earlier]
+            known = {e.source.id for e in earlier}
+            new = self._fingerprint(session, journal, [case for case in sources if case.id not in known])
+            states = [*before, *new]
             rounds = Rounds(bench, journal, states)
             self.host.hook.curate_run_started(name=self.spec.name, output=str(self.output), total_units=len(states))
             while units := rounds.ready():

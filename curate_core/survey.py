@@ -146,8 +146,7 @@ def verdict_of(component: Filter, columns: Mapping[str, NDArray], count: int, co
         if value is not None and np.shape(value) != (count,):
             message = f"keep gave {name} of shape {np.shape(value)} for {count} samples"
             raise StepError(message)
-    keep = np.asarray(verdict.keep, bool) | kept_before
-    return Verdict(keep, verdict.score, verdict.because)
+    return Verdict(np.asarray(verdict.keep, bool), verdict.score, verdict.because)
 
 
 def _no_ids(row: int) -> str:
@@ -156,14 +155,14 @@ def _no_ids(row: int) -> str:
 
 
 def close_filter(
-    parts: Parts, closing: str, step: Step, members: Sequence[str], context: Context, existing: Sequence[NDArray] | None = None
+    parts: Parts, closing: str, step: Step, members: Sequence[str], context: Context, existing: Sequence[NDArray | None] | None = None
 ) -> None:
     """Judge the samples of a group together, and keep the verdict as a part.
 
     Args:
         closing: key of the verdict.
         members: keys of the scored parts, in manifest order.
-        existing: for each member, which of its scored rows the dataset that is continued kept.
+        existing: for each member that the dataset which is continued had, which of its scored rows it kept: these verdicts stay.
     """
     component = step.component
     assert isinstance(component, Filter)
@@ -177,9 +176,12 @@ def close_filter(
                 message = "score gave different columns for different batches"
                 raise StepError(message)
         columns = {name.removeprefix("feature."): np.concatenate([arrays[name] for arrays in filled]) for name in names}
-        before = None if existing is None else np.concatenate([np.zeros(0, bool), *existing])
+        kept = [np.zeros(n, bool) if e is None else e for n, e in zip(counts, existing or [None] * len(counts), strict=True)]
+        judged = [np.full(n, e is not None) for n, e in zip(counts, existing or [None] * len(counts), strict=True)]
+        before, known = np.concatenate([np.zeros(0, bool), *kept]), np.concatenate([np.zeros(0, bool), *judged])
         total = sum(counts)
         verdict = verdict_of(component, columns, total, context, before) if total else Verdict(np.zeros(0, bool))
+        verdict = Verdict(np.where(known, before, verdict.keep), verdict.score, verdict.because)
     with parts.making(closing) as folder:
         arrays = {"keep": verdict.keep, "edges": np.cumsum([0, *counts])}
         if verdict.score is not None:

@@ -81,9 +81,7 @@ def _grid(path: Path, header: Header, found: Information) -> Grid:
         raise SourceError(message, where=str(path), hint="store it as a volume of one slice")
     if not header.oriented and header.frame is None and path.name.lower().endswith((".nii", ".nii.gz", ".hdr")):
         matrix = np.abs(matrix)  # ITK makes up a direction for NIfTI files without one
-    return grid_from_itk(
-        found.shape, axes, matrix, origin, unit=header.unit, oriented=header.oriented, calibrated=header.calibrated
-    )
+    return grid_from_itk(found.shape, axes, matrix, origin, unit=header.unit, oriented=header.oriented, calibrated=header.calibrated)
 
 
 def _differs(header: Header, grid: Grid) -> bool:

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk  # noqa: N813 - the name that its users know
+import SimpleITK
 from attrs import frozen
 
 from curate_core import SourceError
 from curate_core.arrays import NDArray
 
+sitk: Any = SimpleITK  # half typed: its calls are not checked
 sitk.ProcessObject.SetGlobalWarningDisplay(False)  # what matters of ITK's warnings, we check and report ourselves
 
 _SCALARS = {

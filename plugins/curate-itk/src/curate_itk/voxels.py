@@ -7,7 +7,7 @@ import io
 import zlib
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -87,7 +87,7 @@ def decompressed(layout: Layout, path: Path) -> NDArray:
         SourceError: the file is damaged or cut short.
     """
     out = np.empty(layout.shape, layout.dtype)
-    target = memoryview(out.reshape(-1).view(np.uint8)) if out.size else memoryview(b"")
+    target = memoryview(out.reshape(-1).view(np.uint8).data)
     with reading(layout.path), layout.path.open("rb") as file:
         try:
             if layout.whole:
@@ -106,11 +106,16 @@ def decompressed(layout: Layout, path: Path) -> NDArray:
     return out
 
 
-def _fill(stream: IO[bytes], target: memoryview) -> int:
+class _Stream(Protocol):
+    def read(self, size: int, /) -> bytes | None: ...
+    def readinto(self, target: memoryview, /) -> int | None: ...
+
+
+def _fill(stream: _Stream, target: memoryview) -> int:
     """Read until ``target`` is full or the stream ends, then to the stream's end, where its checksum is."""
     done = 0
     while done < len(target):
-        count = stream.readinto(target[done : done + _CHUNK])  # type: ignore[attr-defined]
+        count = stream.readinto(target[done : done + _CHUNK])
         if not count:
             return done
         done += count
@@ -119,7 +124,7 @@ def _fill(stream: IO[bytes], target: memoryview) -> int:
     return done
 
 
-class _Inflate(io.RawIOBase, IO[bytes]):  # type: ignore[misc]
+class _Inflate(io.RawIOBase):
     """A zlib or gzip stream that begins at the file's position; what follows it is ignored."""
 
     def __init__(self, file: IO[bytes]) -> None:
