@@ -1,0 +1,96 @@
+"""What writers share: names of samples' files, and a base class for formats that hold one array a file."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from curate_core.arrays import NDArray
+from curate_core.batch import Batch
+from curate_core.errors import StepError
+from curate_core.grid import Grid
+from curate_core.kinds import Context, Placement, Writer, WriteSession
+from curate_core.model import Plain
+from curate_core.templates import PathTemplate
+
+
+def path_values(batch: Batch, row: int) -> dict[str, Plain]:
+    """What fills a path template for one sample: attributes, ``case``, ``roi``, ``id``, and the corners of its box (``z0``, ``z1``, ...)."""
+    values: dict[str, Plain] = {**batch.rois.corners(row), **batch.sample_attributes(row)}
+    return {**values, "case": batch.case.id, "roi": batch.rois.roi_name(row, batch.case), "id": batch.ids[row]}
+
+
+def render_paths(template: PathTemplate, batch: Batch, array: str = "") -> list[str]:
+    """The path of each sample of a batch.
+
+    Args:
+        array: what ``{array}`` becomes.
+    """
+    return [template.render({**path_values(batch, row), "array": array}) for row in range(len(batch))]
+
+
+def unique_in_case(template: PathTemplate) -> bool:
+    """Whether samples of different cases cannot take one path: a folder or file name has ``{case}``, unformatted, as its only field."""
+    return any("{case}" in part and PathTemplate(part).fields == ("case",) for part in template.text.split("/"))
+
+
+class FileWriter(Writer):
+    """A writer of one file for each array of each sample.
+
+    Subclasses have an option ``path`` and say how one array is written and read.
+    """
+
+    path: str
+
+    @abstractmethod
+    def write_array(self, path: Path, values: NDArray, grid: Grid, attributes: Mapping[str, Plain]) -> None:
+        """Write one array into a new file; its folder is there.
+
+        Raises:
+            StepError: the format cannot hold it.
+        """
+
+    def selected(self, batch: Batch) -> list[str]:
+        """Names of the arrays that are written; all by default."""
+        return list(batch.arrays)
+
+    def paths(self, batch: Batch) -> list[str]:
+        return render_paths(PathTemplate(self.path), batch)
+
+    def unique_in_case(self) -> bool:
+        return unique_in_case(PathTemplate(self.path))
+
+    def open(self, part: Path, context: Context) -> WriteSession:
+        return _FileSession(self, part, context)
+
+
+class _FileSession(WriteSession):
+    """Files of one part."""
+
+    def __init__(self, writer: FileWriter, part: Path, context: Context) -> None:
+        self.writer, self.part, self.context = writer, part, context
+        self.template = PathTemplate(writer.path)
+        self._folders: set[Path] = set()
+
+    def write(self, batch: Batch) -> list[Mapping[str, Placement]]:
+        names = self.writer.selected(batch)
+        if len(names) > 1 and "array" not in self.template.fields:
+            message = f"the samples have the arrays {', '.join(names)}, which would share the path {self.writer.path!r}"
+            raise StepError(message, hint="add {array} to the path, or write only one")
+        placed: list[Mapping[str, Placement]] = []
+        for row in range(len(batch)):
+            values = path_values(batch, row)
+            placements = {}
+            for name in names:
+                relative = self.template.render({**values, "array": name})
+                target = self.part / relative
+                if target.parent not in self._folders:
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    self._folders.add(target.parent)
+                array: Any = batch.arrays[name][row]
+                self.writer.write_array(target, array, batch.grids[name](row), values)
+                placements[name] = Placement(relative, None, tuple(array.shape), array.dtype.str)
+            placed.append(placements)
+        return placed
