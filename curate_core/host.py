@@ -231,8 +231,10 @@ def default_host() -> Host:
 
 def _provider_problems(providers: Sequence[Provider]) -> list[str]:
     problems = [problem for provider in providers for problem in provider.problems()]
+    if problems:
+        return problems
     names = [(p.kind, p.name) for p in providers]
-    return problems + [f"{kind} {name!r} is offered twice" for kind, name in sorted(set(names)) if names.count((kind, name)) > 1]
+    return [f"{kind} {name!r} is offered twice" for kind, name in sorted(set(names)) if names.count((kind, name)) > 1]
 
 
 def _api_problems(module: ModuleType) -> list[str]:

@@ -29,5 +29,5 @@ def load_arrays(path: Path) -> dict[str, NDArray]:
     Raises:
         OSError, ValueError, KeyError, EOFError: it is another file, or a damaged one.
     """
-    with np.load(path, allow_pickle=False) as archive:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:  # given a path, np.load leaves damaged files open
         return dict(archive)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
+from numbers import Real
 from typing import Any
 
 import attrs
@@ -58,7 +59,7 @@ class OptionInfo:
             if self.min_length is not None and len(value) < self.min_length:
                 return "must not be empty"
             return None
-        if isinstance(value, bool) or not isinstance(value, int | float):
+        if isinstance(value, bool) or not isinstance(value, Real):  # numpy's numbers are Real as well
             return None
         for bound, holds, words in (
             (self.ge, operator.ge, "at least"),

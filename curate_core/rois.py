@@ -23,7 +23,8 @@ COLUMN_KINDS = "biufSU"
 
 def _corners(value: object) -> NDArray:
     given = np.atleast_2d(np.asarray(value))
-    corners = given.astype(np.int64, copy=False).view()  # a view: the caller's own array stays writeable
+    with np.errstate(invalid="ignore"):  # NaN is refused below
+        corners = given.astype(np.int64, copy=False).view()  # a view: the caller's own array stays writeable
     if given.dtype.kind not in "iu" and given.size and not (given == corners).all():
         message = "corners of ROIs must be whole numbers of voxels"
         raise ValueError(message)

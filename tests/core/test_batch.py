@@ -35,7 +35,7 @@ def batch(n=5, made=None):
         return volume > 10
 
     def grid_of(row):
-        return case.image().grid.crop(start[row], start[row] + [1, 4, 3]).drop(0)
+        return case.image().grid.crop(start[row], start[row] + np.array([1, 4, 3])).drop(0)
 
     tracts = {"lines": tuple(lines(k) for k in range(n))}
     arrays = LazyArrays({"ct": ct, "mask": mask})

@@ -73,7 +73,6 @@ def test_what_is_no_table(make, message):
         make()
 
 
-@pytest.mark.filterwarnings("ignore:invalid value encountered in cast:RuntimeWarning")
 def test_infinite_corners_are_refused():
     with pytest.raises(ValueError, match="corners of ROIs must be whole numbers"):
         View(np.array([[0.0, 0.0]]), np.array([[np.inf, 1.0]]), "yx")

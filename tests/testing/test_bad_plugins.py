@@ -103,7 +103,9 @@ def test_suffix_without_a_dot(failures):
 
 
 def test_name_of_a_built_in(failures):
-    failed = failures(plugin=PLUGIN.replace('"corner"', '"grid"'), readme=README + "`grid`", claims={"examples": {"roi_finder:grid": {"size": 3}}})
+    failed = failures(
+        plugin=PLUGIN.replace('"corner"', '"grid"'), readme=README + "`grid`", claims={"examples": {"roi_finder:grid": {"size": 3}}}
+    )
     assert set(failed) == {"test_claims_no_built_in_name"}
     assert failed["test_claims_no_built_in_name"] == "AssertionError: names are claimed twice: curate-core:grid and curate-toy:grid"
 

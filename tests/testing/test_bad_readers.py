@@ -190,7 +190,11 @@ class Credulous(ToyReader):
 
 def test_takes_anything(tmp_path):
     failed = failures(tmp_path, Credulous)
-    assert set(failed) == {"test_sniff_refuses_foreign_bytes", "test_damaged_files_are_source_errors", "test_missing_file_is_a_source_error"}
+    assert set(failed) == {
+        "test_sniff_refuses_foreign_bytes",
+        "test_damaged_files_are_source_errors",
+        "test_missing_file_is_a_source_error",
+    }
     assert failed["test_sniff_refuses_foreign_bytes"] == "AssertionError: Credulous.sniff takes empty"
     expected = "AssertionError: Credulous, empty: expected a SourceError, nothing was raised"
     assert failed["test_damaged_files_are_source_errors"] == expected

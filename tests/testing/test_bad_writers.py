@@ -39,7 +39,7 @@ class Stamped(ToyWriter):
     """Writes when it was written."""
 
     def save(self, path: Path, array: NDArray) -> None:
-        super(Stamped, self).save(path, array)
+        super().save(path, array)
         with path.open("ab") as file:
             file.write(str(time.time_ns()).encode())
 
@@ -156,7 +156,7 @@ class Lossy(ToyWriter):
     """Keeps 7 bits."""
 
     def save(self, path: Path, array: NDArray) -> None:
-        super(Lossy, self).save(path, (array.astype(np.int64) // 2 * 2).astype(array.dtype))
+        super().save(path, (array.astype(np.int64) // 2 * 2).astype(array.dtype))
 
 
 def test_loses_values(tmp_path):
@@ -172,7 +172,7 @@ class Casting(ToyWriter):
     """Makes everything uint8 without a word."""
 
     def save(self, path: Path, array: NDArray) -> None:
-        super(Casting, self).save(path, array.astype(np.uint8))
+        super().save(path, array.astype(np.uint8))
 
 
 def test_casts_silently(tmp_path):
@@ -188,7 +188,7 @@ class Brutal(ToyWriter):
     def save(self, path: Path, array: NDArray) -> None:
         if array.dtype != np.uint8:
             raise KeyError(array.dtype)
-        super(Brutal, self).save(path, array)
+        super().save(path, array)
 
 
 def test_raises_the_wrong_error(tmp_path):
@@ -215,7 +215,7 @@ class Forcing(ToyWriter):
             base = base.base
         base.setflags(write=True)
         base[...] = 0
-        super(Forcing, self).save(path, array)
+        super().save(path, array)
 
 
 def test_mutates_its_input(tmp_path):

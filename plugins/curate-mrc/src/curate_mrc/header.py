@@ -98,7 +98,9 @@ def parse(head: bytes, file_bytes: int | None) -> Header:
         if mz > 0 and sections % mz == 0:
             volumes = sections // mz
         else:
-            oddities.append(f"a stack of volumes (space group {ispg}) whose {sections} sections are not a multiple of {mz}: read as one volume")
+            oddities.append(
+                f"a stack of volumes (space group {ispg}) whose {sections} sections are not a multiple of {mz}: read as one volume"
+            )
     letters = _letters(fields, oddities)
     size = _voxel_size(fields, oddities)
     return Header(

@@ -17,7 +17,7 @@ from curate_core.arrays import ArrayLike, Box, LazyArray, MapArray, NDArray, Tra
 from curate_core.model import Plain
 from curate_mrc.header import BYTES, DTYPES, HEADER_BYTES, PACKED, RGB, SIGNED_BYTES, Header, HeaderError, parse
 
-BAD_STREAM = (EOFError, OSError, ValueError, zlib.error)
+BAD_STREAM = (EOFError, MemoryError, OSError, ValueError, zlib.error)
 
 
 @frozen
@@ -30,7 +30,8 @@ class MrcReader(Reader):
     """
 
     bytes: Literal["auto", "signed", "unsigned"] = option(
-        doc="What 8-bit voxels (mode 0) are: auto goes by IMOD's flag, then by the header's maximum, then by MRC2014 (signed).", default="auto"
+        doc="What 8-bit voxels (mode 0) are: auto goes by IMOD's flag, then by the header's maximum, then by MRC2014 (signed).",
+        default="auto",
     )
 
     def sniff(self, path: Path) -> str | None:
@@ -50,7 +51,7 @@ class MrcReader(Reader):
         header = _header(path)
         notes: dict[str, Plain] = {"mrc mode": header.mode}
         oddities = list(header.oddities)
-        dtype = np.dtype(DTYPES[header.mode]).newbyteorder(header.order)
+        dtype = np.dtype(header.order + DTYPES[header.mode])
         if header.mode == BYTES:
             dtype, notes["bytes"] = self._byte_type(header)
         stored = _stored_shape(header)
@@ -214,11 +215,11 @@ def _decompress(path: Path, header: Header, dtype: np.dtype[np.generic], shape: 
 def _fill(file: IO[bytes], nbytes: int) -> NDArray:
     """The next ``nbytes`` bytes, fewer where the stream ends; a false size in a header costs no memory before bytes arrive."""
     content = np.empty(nbytes, np.uint8)  # untouched pages of it are not backed by memory
-    view, at = memoryview(content), 0
+    at = 0
     while at < nbytes:
         part = file.read(min(nbytes - at, 1 << 24))
         if not part:
             break
-        view[at : at + len(part)] = part
+        content[at : at + len(part)] = np.frombuffer(part, np.uint8)
         at += len(part)
     return content[:at]

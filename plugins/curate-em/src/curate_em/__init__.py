@@ -1,0 +1,1 @@
+"""Electron microscopy for curate."""

@@ -1,0 +1,98 @@
+"""Difference hashes of many tiles at once, bit for bit those of ImageHash."""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from curate_core.arrays import NDArray
+from curate_em.compiled import compiled
+from curate_em.weights import PRECISION_BITS, Weights, weights
+
+WORD = 64
+
+
+def difference_hashes(tiles: NDArray, hash_size: int, size: int | None = None) -> NDArray:
+    """Difference hashes (``imagehash.dhash``) of grey tiles.
+
+    Args:
+        tiles: (n, h, w) uint8.
+        hash_size: bits along each axis.
+        size: tiles of another shape are first resized to (size, size), bilinearly; None: they are not.
+
+    Returns:
+        (n, ceil(hash_size**2 / 64)) uint64. Bits run row by row from the highest of the first word, so that the hexadecimal
+        form of a 64-bit hash is ImageHash's.
+    """
+    small = tiles
+    if size is not None:
+        small = resized(small, size, size, "bilinear")
+    small = resized(small, hash_size, hash_size + 1, "lanczos")
+    bits = small[:, :, 1:] > small[:, :, :-1]
+    words = -(-(hash_size**2) // WORD)
+    padded = np.zeros((len(tiles), words * WORD), bool)
+    padded[:, : hash_size**2] = bits.reshape(len(tiles), -1)
+    return np.packbits(padded, axis=1).view(">u8").astype(np.uint64)
+
+
+def resized(tiles: NDArray, height: int, width: int, kind: str) -> NDArray:
+    """Tiles resized as ``PIL.Image.resize`` does it: along the rows first, and only along axes whose length changes.
+
+    Args:
+        tiles: (n, h, w) uint8.
+        height, width: the new shape.
+        kind: ``lanczos`` or ``bilinear``.
+
+    Returns:
+        (n, height, width) uint8; the tiles themselves when they have that shape.
+    """
+    _, h, w = tiles.shape
+    made = tiles
+    if w != width:
+        along = weights(w, width, kind)
+        made = _along_rows(np.ascontiguousarray(made), along.first, along.count, along.values)
+    if h != height:
+        along = weights(h, height, kind)
+        made = _along_columns(np.ascontiguousarray(made), along.first, along.count, along.values)
+    return made
+
+
+@compiled
+def _along_rows(tiles, first, count, values):  # type: ignore[no-untyped-def]
+    n, h, w = tiles.shape
+    m = len(first)
+    out = np.empty((n, h, m), np.uint8)
+    wide = np.empty(w, np.int32)
+    for tile in range(n):
+        for y in range(h):
+            row = tiles[tile, y]
+            for x in range(w):
+                wide[x] = row[x]
+            for i in range(m):
+                pixels = wide[first[i] : first[i] + count[i]]
+                weight = values[i, : count[i]]
+                total = np.int32(1 << (PRECISION_BITS - 1))
+                for j in range(len(pixels)):
+                    total += pixels[j] * weight[j]
+                out[tile, y, i] = min(max(total >> PRECISION_BITS, 0), 255)
+    return out
+
+
+@compiled
+def _along_columns(tiles, first, count, values):  # type: ignore[no-untyped-def]
+    n, h, w = tiles.shape
+    m = len(first)
+    out = np.empty((n, m, w), np.uint8)
+    total = np.empty(w, np.int32)
+    for tile in range(n):
+        for i in range(m):
+            total[:] = 1 << (PRECISION_BITS - 1)
+            for j in range(count[i]):
+                weight = values[i, j]
+                row = tiles[tile, first[i] + j]
+                for x in range(len(row)):
+                    total[x] += np.int32(row[x]) * weight
+            target = out[tile, i]
+            for x in range(len(total)):
+                target[x] = min(max(total[x] >> PRECISION_BITS, 0), 255)
+    return out

@@ -1,0 +1,23 @@
+"""What curate-em offers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from curate_core.hookspec import hookimpl
+from curate_core.providers import Provider
+
+CURATE_HOOK_API = 1
+
+
+@hookimpl
+def curate_register_roi_finders() -> Iterator[Provider]:
+    """Patches of volumes."""
+    yield Provider("roi_finder", "em-sections", "Patches of xy, xz and yz sections, as CEM500K cut them.", "curate_em.sections:EmSections")
+
+
+@hookimpl
+def curate_register_filters() -> Iterator[Provider]:
+    """What a training set holds often enough."""
+    summary = "Drops samples that look like another, by difference hash."
+    yield Provider("filter", "near-duplicates", summary, "curate_em.duplicates:NearDuplicates")

@@ -1,0 +1,203 @@
+"""The distributions as a user gets them: wheels in an empty environment, and a stranger's plugin beside them.
+
+Nothing here sees the working tree: everything is built, installed with pip and run in another folder.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PLUGINS = sorted(folder.name for folder in (ROOT / "plugins").glob("curate-*"))
+BIN = "Scripts" if os.name == "nt" else "bin"
+
+pytestmark = [pytest.mark.slow, pytest.mark.network]
+
+
+def call(*command: str | Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a command in a folder, without the variables that would let it find the working tree."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "CURATE_", "COV_"))}
+    return subprocess.run([*map(str, command)], cwd=folder, env=environment, capture_output=True, text=True, timeout=900)
+
+
+def must(*command: str | Path, folder: Path) -> str:
+    done = call(*command, folder=folder)
+    assert done.returncode == 0, f"{' '.join(map(str, command))}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an empty virtual environment ``venv``; skips where pip reaches no package index.
+
+    Only the build backend decides that: a distribution that asks for what does not exist fails, it does not skip.
+    """
+    folder = tmp_path_factory.mktemp("packaging")
+    must(sys.executable, "-m", "venv", "venv", folder=folder)
+    done = call(folder / "venv" / BIN / "pip", "install", "--quiet", "hatchling", folder=folder)
+    if done.returncode:
+        pytest.skip(f"pip cannot install hatchling: {(done.stderr.strip().splitlines() or ['no reason given'])[-1]}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def wheels(place: Path) -> Path:
+    """A folder with a wheel of the core and of every plugin."""
+    sources = [ROOT, *(ROOT / "plugins" / name for name in PLUGINS)]
+    must(place / "venv" / BIN / "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", "wheels", *sources, folder=place)
+    return place / "wheels"
+
+
+@pytest.fixture(scope="session")
+def curate(place: Path, wheels: Path) -> Path:
+    """The command of an environment that holds the wheels and what they ask for, nothing else."""
+    scripts = place / "clean" / BIN
+    must(sys.executable, "-m", "venv", "clean", folder=place)
+    must(scripts / "pip", "install", "--quiet", "--find-links", wheels, "curate-core[all]", folder=place)
+    return scripts / "curate"
+
+
+@pytest.fixture(scope="session")
+def with_stranger(place: Path, curate: Path) -> Path:
+    """The same command after a plugin from outside the repository was built and installed."""
+    write_plugin(place / "lab-spots")
+    must(
+        place / "venv" / BIN / "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "-w",
+        "strangers",
+        "./lab-spots",
+        folder=place,
+    )
+    must(curate.parent / "pip", "install", "--quiet", *(place / "strangers").glob("*.whl"), folder=place)
+    return curate
+
+
+def plugins(curate: Path, folder: Path) -> dict[str, Any]:
+    """Distribution -> its row in ``curate plugins --json``."""
+    return {row["distribution"]: row for row in json.loads(must(curate, "plugins", "--json", folder=folder))["plugins"]}
+
+
+@pytest.mark.parametrize("name", ["curate-core", *PLUGINS])
+def test_a_wheel_holds_its_package_types_and_licence(wheels: Path, name: str) -> None:
+    package = name.replace("-", "_")
+    [wheel] = wheels.glob(f"{package}-*-py3-none-any.whl")
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert {f"{package}/__init__.py", f"{package}/py.typed"} <= names
+    assert [n for n in names if n.endswith("dist-info/licenses/LICENSE")]
+    sources = ROOT / package if name == "curate-core" else ROOT / "plugins" / name / "src" / package
+    modules = {f"{package}/{file.relative_to(sources).as_posix()}" for file in sources.rglob("*.py")}
+    assert {n for n in names if n.endswith(".py")} == modules, "all modules, no tests, nothing else"
+
+
+def test_every_plugin_loads_where_only_wheels_are_installed(curate: Path, tmp_path: Path) -> None:
+    rows = plugins(curate, tmp_path)
+    assert set(rows) >= {"curate-core", *PLUGINS}
+    assert {name: row.get("reason") for name, row in rows.items() if row["status"] != "loaded"} == {}
+
+
+def test_the_example_of_another_package_is_listed(with_stranger: Path, tmp_path: Path) -> None:
+    row = plugins(with_stranger, tmp_path)["lab-spots"]
+    assert row["status"] == "loaded"
+    assert {(p["kind"], p["name"]) for p in row["providers"]} == {("reader", "lab-text"), ("roi_finder", "lab-spots")}
+
+
+def test_components_of_another_package_work_in_a_spec(with_stranger: Path, tmp_path: Path) -> None:
+    image = np.zeros((12, 16), np.uint8)
+    image[3, 4], image[8, 11] = 200, 90
+    (tmp_path / "scans").mkdir()
+    (tmp_path / "scans" / "first.labtxt").write_text("\n".join(" ".join(map(str, row)) for row in image.tolist()))
+    spec = {
+        "version": 1,
+        "name": "spots",
+        "source": {"use": "files", "pattern": "scans/{case}.labtxt"},
+        "rois": [{"use": "lab-spots", "radius": 1, "threshold": 50}],
+        "write": [{"use": "npy", "path": "{case}-{y}-{x}.npy"}],
+        "output": "out",
+    }
+    (tmp_path / "spec.json").write_text(json.dumps(spec))
+    must(with_stranger, "run", "spec.json", folder=tmp_path)
+    written = {file.name: np.load(file, allow_pickle=False) for file in (tmp_path / "out").rglob("*.npy")}
+    assert set(written) == {"first-3-4.npy", "first-8-11.npy"}
+    np.testing.assert_array_equal(written["first-3-4.npy"], image[2:5, 3:6])
+    np.testing.assert_array_equal(written["first-8-11.npy"], image[7:10, 10:13])
+
+
+def write_plugin(folder: Path) -> None:
+    """A package that brings a reader and an ROI finder, as its author would write it from the documentation."""
+    files = {
+        "pyproject.toml": """
+            [build-system]
+            requires = ["hatchling"]
+            build-backend = "hatchling.build"
+
+            [project]
+            name = "lab-spots"
+            version = "1.2.3"
+            dependencies = ["curate-core>=0.1,<0.2"]
+
+            [project.entry-points."curate.plugins"]
+            lab-spots = "lab_spots.plugin"
+            """,
+        "lab_spots/__init__.py": "",
+        "lab_spots/plugin.py": """
+            from curate_core import Provider, hookimpl
+
+            CURATE_HOOK_API = 1
+
+            @hookimpl
+            def curate_register_readers():
+                yield Provider("reader", "lab-text", "Numbers in rows.", "lab_spots.components:LabText", suffixes=(".labtxt",))
+
+            @hookimpl
+            def curate_register_roi_finders():
+                yield Provider("roi_finder", "lab-spots", "Squares around bright voxels.", "lab_spots.components:LabSpots")
+            """,
+        "lab_spots/components.py": """
+            import numpy as np
+            from attrs import frozen
+
+            from curate_core import Grid, Image, Reader, RoiFinder, RoiTable, SourceError, option, read
+
+            @frozen
+            class LabText(Reader):
+                \"\"\"Rows of numbers separated by blanks.\"\"\"
+
+                def open(self, source, context):
+                    [path] = source.files
+                    try:
+                        array = np.loadtxt(path, dtype=np.uint8, ndmin=2)
+                    except ValueError as error:
+                        raise SourceError(f"not rows of numbers: {error}", where=str(path)) from error
+                    return Image(array, Grid.from_spacing(array.shape, "yx"))
+
+            @frozen
+            class LabSpots(RoiFinder):
+                \"\"\"A square around every voxel over a threshold.\"\"\"
+
+                radius: int = option(doc="Voxels on each side of the bright one.", default=1, ge=0)
+                threshold: int = option(doc="Voxels brighter than this count.", default=128)
+
+                def find(self, case, context):
+                    spots = np.argwhere(read(case.image().array) > self.threshold)
+                    where = {"y": spots[:, 0], "x": spots[:, 1]}
+                    return RoiTable.boxes(spots - self.radius, spots + self.radius + 1, "yx", attributes=where)
+            """,
+    }
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(dedent(text).lstrip())
