@@ -125,14 +125,15 @@ def _normalise(key: Any, shape: tuple[int, ...]) -> tuple[Box, tuple[Any, ...]]:
 
 
 class MapArray(LazyArray):
-    """A value-by-value function of an array; the function must not change its argument."""
+    """A value-by-value function of an array, in the machine's byte order; the function must not change its argument."""
 
     def __init__(self, base: ArrayLike, function: Callable[[NDArray], NDArray], dtype: npt.DTypeLike) -> None:
         self.base, self.function = base, function
-        self.shape, self.dtype = tuple(base.shape), np.dtype(dtype)
+        self.shape, self.dtype = tuple(base.shape), np.dtype(dtype).newbyteorder("=")
 
     def read_box(self, where: Box) -> NDArray:
-        return self.function(read(self.base, where))
+        values = self.function(read(self.base, where))
+        return values.astype(values.dtype.newbyteorder("="), copy=False)  # numpy's functions give either byte order
 
 
 class CropArray(LazyArray):

@@ -8,7 +8,7 @@ from functools import lru_cache
 from importlib import import_module, metadata
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import attrs
 import pluggy
@@ -266,6 +266,10 @@ def _import_class(offer: Offer) -> type[Any]:
     if "__attrs_attrs__" not in vars(cls):
         message = f"{provider.target} is not an attrs class of its own"
         raise PluginError(message, where=where, hint="decorate it with @attrs.frozen")
+    shadowed = sorted(field.name for field in attrs.fields(cast(Any, cls)) if hasattr(expected, field.name))
+    if shadowed:
+        message = f"{provider.target} has an option {shadowed[0]!r}, which is a method of every {_words(provider.kind)}"
+        raise PluginError(message, where=where, hint="give the option another name")
     missing = sorted(getattr(cls, "__abstractmethods__", ()))
     if missing:
         message = f"{provider.target} lacks the method {missing[0]!r} that every {_words(provider.kind)} has"

@@ -1,7 +1,7 @@
 """The kinds of component and their contracts: what a plugin author subclasses.
 
 A component is a frozen attrs class: its fields are its options in the spec (see :func:`curate_core.options.option`), its methods
-are its work. Components hold no state; what they need at work comes from ``start`` and reaches them through the context.
+are its work. Components hold no state; what they need at work comes from ``setup`` and reaches them through the context.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Context:
         step: the step's name in the spec (``near-duplicates``, ``limit#1`` for a second one).
         seed: the spec's seed.
         case: id of the case, or of the group of cases that is judged together.
-        state: what the component's ``start`` returned in this worker.
+        state: what the component's ``setup`` returned in this worker.
         statistics: the merged value of what the component measured; None when it measures nothing.
         folder: where the case's materialised layers are kept; None where nothing may be.
         rejected: filled by ``reject``; read by the runner.
@@ -129,7 +129,7 @@ class Component(ABC):
     version: ClassVar[int] = 1
     """Raised whenever the output of the component changes for the same input and options."""
 
-    def start(self, worker: Worker) -> Any:
+    def setup(self, worker: Worker) -> Any:
         """Get what the work needs in this process (a model, a handle); reaches the methods as ``context.state``."""
         return None
 
@@ -142,7 +142,7 @@ class Source(Component):
     """Which cases are there?"""
 
     @abstractmethod
-    def cases(self) -> Iterable[CaseSource]:
+    def find(self) -> Iterable[CaseSource]:
         """Find the cases, in an order that depends on names alone; reads no pixels.
 
         Raises:

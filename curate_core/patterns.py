@@ -13,6 +13,7 @@ from pathlib import Path
 from attrs import frozen
 
 from curate_core.errors import RequestError
+from curate_core.layout import WORK
 
 _TOKEN = re.compile(r"\{([^\W\d]\w*)\}|(\*\*/?)|(\*)|(\?)|\{([^}]*)\}?")
 
@@ -108,9 +109,11 @@ def _walk(folder: Path, depth: int | None, folders: bool, exclude: Path | None, 
         message = f"the folder cannot be listed: {error.strerror or error}"
         raise RequestError(message, where=str(folder)) from error
     for entry in entries:
-        if entry.name.startswith(".") or entry == exclude:
+        if entry.name.startswith("."):
             continue
         is_folder = entry.is_dir()
+        if is_folder and (entry / WORK).is_dir():
+            continue  # a curated dataset: what a run wrote is not found again by the next
         if is_folder == folders and (depth is None or level == depth):
             yield entry
         loops = is_folder and entry.is_symlink() and folder.resolve().is_relative_to(entry.resolve())

@@ -232,11 +232,10 @@ class RoiTable:
             result.append(f"{case_id}:{text}#{ordinal}" if ordinal else f"{case_id}:{text}")
         return result
 
-    def save(self, path: Path, **meta: Plain) -> None:
-        """Write the table as an uncompressed .npz of its columns (no pickle); the same table gives the same bytes."""
-        described = [{"axes": view.axes, "layers": list(view.layers), "name": view.name} for view in self.views]
-        header = {"version": 1, "name": self.name, "identity": self.identity, "views": described, "meta": meta}
-        arrays: dict[str, NDArray] = {"header": np.frombuffer(json.dumps(header).encode(), np.uint8)}
+    def to_columns(self) -> tuple[dict[str, Any], dict[str, NDArray]]:
+        """What the table is, as a plain value and named columns, for files."""
+        views = [{"axes": view.axes, "layers": list(view.layers), "name": view.name} for view in self.views]
+        arrays: dict[str, NDArray] = {}
         for i, view in enumerate(self.views):
             arrays |= {f"view{i}.start": view.start, f"view{i}.stop": view.stop}
             if view.drop is not None:
@@ -245,7 +244,28 @@ class RoiTable:
             arrays[f"attribute.{name}"] = np.ma.getdata(column)
             if isinstance(column, np.ma.MaskedArray):
                 arrays[f"missing.{name}"] = np.ma.getmaskarray(column)
-        save_arrays(path, arrays)
+        return {"version": 1, "name": self.name, "identity": self.identity, "views": views}, arrays
+
+    @classmethod
+    def from_columns(cls, described: Mapping[str, Any], arrays: Mapping[str, NDArray]) -> RoiTable:
+        """The table that ``to_columns`` took apart."""
+        views = [
+            View(arrays[f"view{i}.start"], arrays[f"view{i}.stop"], v["axes"], v["layers"], v["name"], arrays.get(f"view{i}.drop"))
+            for i, v in enumerate(described["views"])
+        ]
+        columns = {}
+        for key, column in arrays.items():
+            if key.startswith("attribute."):
+                name = key.removeprefix("attribute.")
+                missing = arrays.get(f"missing.{name}")
+                columns[name] = column if missing is None else np.ma.MaskedArray(column, missing)
+        return cls(views, columns, str(described["name"]), str(described["identity"]))
+
+    def save(self, path: Path, **meta: Plain) -> None:
+        """Write the table as an uncompressed .npz of its columns (no pickle); the same table gives the same bytes."""
+        described, arrays = self.to_columns()
+        header = np.frombuffer(json.dumps({**described, "meta": meta}).encode(), np.uint8)
+        save_arrays(path, {"header": header, **arrays})
 
     @classmethod
     def load(cls, path: Path) -> tuple[RoiTable, dict[str, Any]]:
@@ -257,17 +277,7 @@ class RoiTable:
         try:
             arrays = load_arrays(path)
             header = json.loads(arrays.pop("header").tobytes())
-            views = [
-                View(arrays[f"view{i}.start"], arrays[f"view{i}.stop"], v["axes"], v["layers"], v["name"], arrays.get(f"view{i}.drop"))
-                for i, v in enumerate(header["views"])
-            ]
-            columns = {}
-            for key, column in arrays.items():
-                if key.startswith("attribute."):
-                    name = key.removeprefix("attribute.")
-                    missing = arrays.get(f"missing.{name}")
-                    columns[name] = column if missing is None else np.ma.MaskedArray(column, missing)
-            return cls(views, columns, str(header["name"]), str(header["identity"])), dict(header["meta"])
+            return cls.from_columns(header, arrays), dict(header["meta"])
         except Exception as error:  # what a damaged archive raises is endless: zip, zlib, JSON, numpy, our own checks
             message = f"not a ROI table that curate wrote: {error}"
             raise RequestError(message, where=str(path)) from error

@@ -98,7 +98,7 @@ def find_cases(spec: Spec) -> list[CaseSource]:
     component = spec.source.component
     assert isinstance(component, Source)
     found: dict[str, CaseSource] = {}
-    for case in component.cases():
+    for case in component.find():
         try:
             check_relative(case.id)
         except StepError as error:

@@ -245,6 +245,8 @@ class _Strict:
                     if field.default is attrs.NOTHING:
                         doc = info_of(field).doc
                         found.append(Mistake((), f"option {name!r} is missing", doc.rstrip(".")))
+                    elif isinstance(field.default, Path):
+                        made[name] = self.folder / field.default
                     continue
                 try:
                     made[name] = self.converter.structure(value[name], hints[name])

@@ -128,7 +128,7 @@ class Bench:
             return Context("read", self.spec.seed, case, None, statistics, folder)
         if step.path not in self._states:
             with blame(step, case):
-                self._states[step.path] = None if step.component is None else step.component.start(self.worker)
+                self._states[step.path] = None if step.component is None else step.component.setup(self.worker)
         return Context(step.name, self.spec.seed, case, self._states[step.path], statistics, folder)
 
     def _measure_case(self, task: Task, stage: Stage) -> Record:

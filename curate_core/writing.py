@@ -17,7 +17,7 @@ from curate_core.templates import PathTemplate
 
 
 def path_values(batch: Batch, row: int) -> dict[str, Plain]:
-    """What fills a path template for one sample: attributes, ``case``, ``roi``, ``id``, and the corners of its box (``z0``, ``z1``, ...)."""
+    """What fills a path template for one sample: attributes, ``case``, ``roi``, ``id``, corners (``z0``, ``z1``, ...)."""
     values: dict[str, Plain] = {**batch.rois.corners(row), **batch.sample_attributes(row)}
     return {**values, "case": batch.case.id, "roi": batch.rois.roi_name(row, batch.case), "id": batch.ids[row]}
 

@@ -42,7 +42,7 @@ class DatasetSource(Source):
     path: Path | tuple[Path, ...] = option(doc="Folder of a finished dataset, or of several.")
     arrays: tuple[str, ...] | None = option(doc="Arrays to take; null: all that every sample has.", default=None)
 
-    def cases(self) -> Iterable[CaseSource]:
+    def find(self) -> Iterable[CaseSource]:
         paths = [self.path] if isinstance(self.path, Path) else list(self.path)
         for path in paths:
             dataset = _dataset(str(path))

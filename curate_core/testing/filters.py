@@ -65,12 +65,12 @@ class FilterTests:
 
     def _score(self, batch: Batch) -> Mapping[str, NDArray]:
         judge = self.filter()
-        return judge.score(batch, context("filter", state=judge.start(Worker())))
+        return judge.score(batch, context("filter", state=judge.setup(Worker())))
 
     def _keep(self, columns: Mapping[str, NDArray], ids: Sequence[str], existing: NDArray | None = None) -> Verdict:
         judge = self.filter()
         known = np.zeros(len(ids), bool) if existing is None else existing
-        state = judge.start(Worker())
+        state = judge.setup(Worker())
         return judge.keep(Features(dict(columns), known, lambda i: ids[i]), context("filter", state=state))
 
     def test_scores_are_columns(self) -> None:

@@ -53,7 +53,7 @@ class PreprocessorTests:
     def apply(self, case: Case) -> Case:
         """The case as it leaves the step."""
         step = self.preprocessor()
-        return step.apply(case, context("preprocess", case=case.id, state=step.start(Worker()), statistics=self._statistics(step)))
+        return step.apply(case, context("preprocess", case=case.id, state=step.setup(Worker()), statistics=self._statistics(step)))
 
     def _statistics(self, step: Preprocessor) -> Plain:
         if self.statistics is not None or step.statistics_scope() is None:

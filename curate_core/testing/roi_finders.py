@@ -58,7 +58,7 @@ class RoiFinderTests:
     def find(self, case: Case, seed: int = 0) -> RoiTable:
         """The ROIs of a case."""
         finder = self.finder()
-        return finder.find(case, context("rois", seed, case=case.id, state=finder.start(Worker())))
+        return finder.find(case, context("rois", seed, case=case.id, state=finder.setup(Worker())))
 
     @property
     def _name(self) -> str:

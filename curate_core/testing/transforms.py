@@ -50,7 +50,7 @@ class TransformTests:
     def apply(self, batch: Batch) -> Batch:
         """The batch transformed, with all its arrays computed."""
         step = self.transform()
-        given = context("transform", state=step.start(Worker()), statistics=self._statistics(step))
+        given = context("transform", state=step.setup(Worker()), statistics=self._statistics(step))
         after = step.apply(batch, given)
         for name in after.arrays:
             after.array(name)

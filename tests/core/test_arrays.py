@@ -217,6 +217,13 @@ def test_numpy_and_views_are_array_like():
     assert not isinstance([1, 2], ArrayLike)
 
 
+@pytest.mark.parametrize("function", [lambda a: a, np.invert, lambda a: a.astype(">u2"), lambda a: a + np.uint16(1)])
+def test_mapped_values_have_the_announced_byte_order(function):
+    lazy = MapArray(counted((2, 3), ">u2"), function, ">u2")
+    assert lazy.dtype.str == lazy[...].dtype.str == lazy[:1].dtype.str == np.dtype("u2").str
+    np.testing.assert_array_equal(lazy[...], function(counted((2, 3), ">u2")))
+
+
 def test_as_numpy_array():
     lazy = MapArray(counted((2, 3), "uint8"), lambda a: a + np.uint8(1), "uint8")
     assert np.asarray(lazy).dtype == np.uint8

@@ -23,7 +23,7 @@ def batch(n=5, made=None):
     case = Case("c", {"ct": Image(volume, Grid.from_spacing(volume.shape, "zyx", (2.0, 1.0, 0.5)))}, {"split": "train", "score": "case"})
     start = np.stack([np.arange(n), np.zeros(n, int), np.zeros(n, int)], axis=1)
     score = np.ma.MaskedArray(np.arange(n) / 2, np.arange(n) % 2 == 1)
-    rois = RoiTable.boxes(start, start + [1, 4, 3], "zyx", drop=np.zeros(n), attributes={"score": score})
+    rois = RoiTable.boxes(start, start + np.array([1, 4, 3]), "zyx", drop=np.zeros(n), attributes={"score": score})
     made = [] if made is None else made
 
     def ct():

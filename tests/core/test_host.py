@@ -130,8 +130,7 @@ BROKEN = {
         "TypeError: 'int' object is not iterable",
     ),
     "one name twice": (
-        HEAD
-        + "@hookimpl\ndef curate_register_readers():\n    yield Provider('reader', 'x', 'X.', 'a:B')\n    yield Provider('reader', 'x', 'X.', 'a:C')",
+        HEAD + "@hookimpl\ndef curate_register_readers():\n    return [Provider('reader', 'x', 'X.', 'a:B')] * 2",
         "reader 'x' is offered twice",
     ),
     "misspelt hook": (
@@ -241,26 +240,38 @@ def test_names_that_are_not_there(install):
     broken = Host([install("curate-a", "raise RuntimeError")])
     perhaps = "a broken plugin may offer it, see curate plugins: curate-a"
     for kind, use, hint in [
-        ("roi_finder", "gird", f"did you mean 'grid'? {perhaps}"), ("writer", "quux", f"one of 'npy'; {perhaps}"), ("importer", "yaml", perhaps),
-    ]:  # fmt: skip
+        ("roi_finder", "gird", f"did you mean 'grid'? {perhaps}"),
+        ("writer", "quux", f"one of 'npy'; {perhaps}"),
+        ("importer", "yaml", perhaps),
+    ]:
         with pytest.raises(PluginError) as caught:
             broken.find(kind, use)
         assert caught.value.hint == hint
 
 
+CHECK, FREEZE, FINDER = "see curate plugins --check", "decorate it with @attrs.frozen", "curate_a.parts:Finder"
 TARGETS = {
-    "no module": ("no_such_module:Finder", "", "cannot be imported: ModuleNotFoundError: No module named 'no_such_module'", "see curate plugins --check"),
-    "no class": ("curate_a.parts:Other", "", "cannot be imported: AttributeError: module 'curate_a.parts' has no attribute 'Other'", "see curate plugins --check"),
-    "import fails": ("curate_a.parts:Finder", "raise OSError('disk')", "cannot be imported: OSError: disk", "see curate plugins --check"),
-    "import leaves": ("curate_a.parts:Finder", "raise SystemExit(3)", "cannot be imported: SystemExit: 3", "see curate plugins --check"),
-    "no class at all": ("curate_a.parts:Finder", "Finder = 5", "is not a subclass of curate_core.RoiFinder", ""),
-    "wrong base": ("curate_a.parts:Finder", PARTS.replace("RoiFinder", "Reader"), "is not a subclass of curate_core.RoiFinder", ""),
-    "no attrs class": ("curate_a.parts:Finder", PARTS.replace("@attrs.frozen", ""), "is not an attrs class of its own", "decorate it with @attrs.frozen"),
+    "no module": ("no_such_module:Finder", "", "cannot be imported: ModuleNotFoundError: No module named 'no_such_module'", CHECK),
+    "no class": ("curate_a.parts:Other", "", "cannot be imported: AttributeError: module 'curate_a.parts' has no attribute 'Other'", CHECK),
+    "import fails": (FINDER, "raise OSError('disk')", "cannot be imported: OSError: disk", CHECK),
+    "import leaves": (FINDER, "raise SystemExit(3)", "cannot be imported: SystemExit: 3", CHECK),
+    "no class at all": (FINDER, "Finder = 5", "is not a subclass of curate_core.RoiFinder", ""),
+    "wrong base": (FINDER, PARTS.replace("RoiFinder", "Reader"), "is not a subclass of curate_core.RoiFinder", ""),
+    "no attrs class": (FINDER, PARTS.replace("@attrs.frozen", ""), "is not an attrs class of its own", FREEZE),
     "inherits attrs": (
-        "curate_a.parts:Child", PARTS + "\nclass Child(Finder):\n    pass\n", "is not an attrs class of its own", "decorate it with @attrs.frozen",
+        "curate_a.parts:Child",
+        PARTS + "\nclass Child(Finder):\n    pass\n",
+        "is not an attrs class of its own",
+        FREEZE,
     ),
-    "lacks a method": ("curate_a.parts:Finder", PARTS.replace("def find", "def fined"), "lacks the method 'find' that every ROI finder has", ""),
-}  # fmt: skip
+    "hides a method": (
+        FINDER,
+        PARTS.replace("    def find", "    estimate: int = 3\n\n    def find"),
+        "has an option 'estimate', which is a method of every ROI finder",
+        "give the option another name",
+    ),
+    "lacks a method": (FINDER, PARTS.replace("def find", "def fined"), "lacks the method 'find' that every ROI finder has", ""),
+}
 
 
 @pytest.mark.parametrize("what", sorted(TARGETS))

@@ -136,7 +136,7 @@ def test_defaults(tmp_path: Path):
     assert reader.sniff(tmp_path / "a") is None
     assert reader.resident(LayerSource([tmp_path / "a", tmp_path / "gone"])) == 5
     assert reader.estimate(100) == 200
-    assert reader.start(Worker()) is None
+    assert reader.setup(Worker()) is None
     assert Minimal.version == 1
     assert Worker() == Worker(0, "cpu")
     assert len(Features({}, np.zeros(3, bool), str)) == 3

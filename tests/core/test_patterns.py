@@ -41,7 +41,7 @@ TREE = (
 def test_the_same_files_as_glob(tmp_path, pattern):
     """Truth: Python's glob, which hides dot files as well; ``[a]`` is literal here."""
     touch(tmp_path, *TREE)
-    expected = glob.glob(glob.escape(str(tmp_path)) + "/" + pattern.replace("[", "[[]"), recursive=True)
+    expected = glob.glob(glob.escape(str(tmp_path)) + "/" + pattern.replace("[", "[[]"), recursive=True)  # noqa: PTH207 - the truth
     files = {os.path.normpath(path) for path in expected if Path(path).is_file()}
     assert {os.path.normpath(match.path) for match in find(tmp_path, pattern)} == files
 
@@ -57,7 +57,7 @@ def test_random_patterns_against_glob(tmp_path_factory, parts):
         )
         touch(root, *[f"{x}/{y}/{z}/ab" for x in words for y in words for z in words])
     pattern = "/".join(parts)
-    expected = {path for path in glob.glob(f"{glob.escape(str(root))}/{pattern}", recursive=True) if Path(path).is_file()}
+    expected = {p for p in glob.glob(f"{glob.escape(str(root))}/{pattern}", recursive=True) if Path(p).is_file()}  # noqa: PTH207
     assert {str(match.path) for match in find(root, pattern)} == expected
 
 
@@ -78,8 +78,8 @@ def test_fields_stay_within_a_level_and_repeat_equally(tmp_path):
 @pytest.mark.parametrize(
     ("name", "case", "ext"),
     [
-        ("a.tif", "a", "tif"), ("a.b.tif", "a.b", "tif"), ("a.nii.gz", "a", "nii.gz"), ("a.ome.tiff", "a", "ome.tiff"), ("a.v2.nii.gz", "a.v2", "nii.gz"),
-        ("a.gz", "a", "gz"), ("a.nii", "a", "nii"), ("a.mrc.gz", "a", "mrc.gz"), ("nii.gz", "nii", "gz"),
+        ("a.tif", "a", "tif"), ("a.b.tif", "a.b", "tif"), ("a.nii.gz", "a", "nii.gz"), ("a.ome.tiff", "a", "ome.tiff"),
+        ("a.v2.nii.gz", "a.v2", "nii.gz"), ("a.gz", "a", "gz"), ("a.nii", "a", "nii"), ("a.mrc.gz", "a", "mrc.gz"), ("nii.gz", "nii", "gz"),
     ],
 )  # fmt: skip
 def test_double_endings(tmp_path, name, case, ext):
@@ -115,8 +115,10 @@ def test_absolute_patterns_ignore_the_root(tmp_path):
 
 
 def test_the_output_is_never_a_source(tmp_path):
-    touch(tmp_path, "a.tif", "out/a.tif", "out/deep/b.tif")
-    assert found(tmp_path, "**/{case}.tif", exclude=tmp_path / "out") == ["a.tif"]
+    """A folder that a run wrote is known by what lies in it."""
+    touch(tmp_path, "a.tif", "in/a.tif", "out/a.tif", "out/deep/b.tif", "out/.curate/journal")
+    assert found(tmp_path, "**/{case}.tif") == ["a.tif", "in/a.tif"]
+    assert found(tmp_path, "*/{case}.tif") == ["in/a.tif"]
 
 
 def test_special_characters_are_literal(tmp_path):

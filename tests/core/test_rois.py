@@ -129,7 +129,7 @@ def test_names():
 @pytest.mark.parametrize("name", ["{case.__class__}", "{case[0]}", "{case!r}", "{z0:{x0}}", "{", "{}"])
 def test_names_look_up_plain_names_only(name):
     rois = RoiTable(table().views, {}, name)
-    with pytest.raises(StepError, match="the ROI name .* cannot be filled in"):
+    with pytest.raises(StepError, match=r"the ROI name .* cannot be filled in"):
         rois.roi_name(0, Case("c", {}))
 
 

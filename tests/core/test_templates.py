@@ -49,7 +49,7 @@ def test_fields():
 def test_only_plain_names(text):
     with pytest.raises(ValueError, match=r"in the path .* is not a plain name"):
         PathTemplate(text).fields  # noqa: B018
-    with pytest.raises(StepError, match="the path .* cannot be filled in: .* is not a plain name"):
+    with pytest.raises(StepError, match=r"the path .* cannot be filled in: .* is not a plain name"):
         PathTemplate(text).render({"case": "x", "a": 1, "b": 2})
 
 
@@ -68,7 +68,7 @@ def test_messages():
     with pytest.raises(StepError) as caught:
         PathTemplate("{case:04.1f}.tiff").render({"case": "b"})
     assert str(caught.value) == "the path '{case:04.1f}.tiff' cannot be filled in: Unknown format code 'f' for object of type 'str'"
-    with pytest.raises(StepError, match="the note '{b}' wants {b}, the sample has a"):
+    with pytest.raises(StepError, match=r"the note '\{b\}' wants \{b\}, the sample has a"):
         fill_in("{b}", {"a": 1}, "note")
 
 

@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 from textwrap import dedent
@@ -51,9 +52,17 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def wheels(place: Path) -> Path:
-    """A folder with a wheel of the core and of every plugin."""
-    sources = [ROOT, *(ROOT / "plugins" / name for name in PLUGINS)]
+def sdists(place: Path) -> Path:
+    """A folder with a source distribution of the core and of every plugin."""
+    for source in [ROOT, *(ROOT / "plugins" / name for name in PLUGINS)]:
+        must(place / "venv" / BIN / "hatchling", "build", "-t", "sdist", "-d", place / "sdists", folder=source)
+    return place / "sdists"
+
+
+@pytest.fixture(scope="session")
+def wheels(place: Path, sdists: Path) -> Path:
+    """A folder with the wheels that are made from the source distributions."""
+    sources = sorted(sdists.glob("*.tar.gz"))
     must(place / "venv" / BIN / "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", "wheels", *sources, folder=place)
     return place / "wheels"
 
@@ -89,6 +98,15 @@ def with_stranger(place: Path, curate: Path) -> Path:
 def plugins(curate: Path, folder: Path) -> dict[str, Any]:
     """Distribution -> its row in ``curate plugins --json``."""
     return {row["distribution"]: row for row in json.loads(must(curate, "plugins", "--json", folder=folder))["plugins"]}
+
+
+@pytest.mark.parametrize("name", ["curate-core", *PLUGINS])
+def test_a_source_distribution_holds_its_licence_and_no_built_files(sdists: Path, name: str) -> None:
+    [archive] = sdists.glob(f"{name.replace('-', '_')}-*.tar.gz")
+    with tarfile.open(archive) as opened:
+        names = {member.partition("/")[2] for member in opened.getnames()}
+    assert {"LICENSE", "README.md", "pyproject.toml", "PKG-INFO"} <= names
+    assert [n for n in names if "__pycache__" in n or n.startswith(("plugins/", "out/", "."))] in ([], [".gitignore"])
 
 
 @pytest.mark.parametrize("name", ["curate-core", *PLUGINS])

@@ -54,7 +54,7 @@ class ToyFiles(Source):
 
     folder: Path = option(doc="Where they are.")
 
-    def cases(self):
+    def find(self):
         for path in sorted(self.folder.glob("*.toy")):
             yield CaseSource(path.stem, {"em": LayerSource((path,))}, {"group": path.stem[:1]}, root=self.folder)
 

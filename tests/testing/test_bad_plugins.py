@@ -134,6 +134,13 @@ def test_undocumented_option(failures):
     assert failed["test_options_are_documented"] == f"AssertionError: {expected}"
 
 
+@pytest.mark.parametrize("taken", ["estimate", "version"])
+def test_option_that_hides_a_method(failures, taken):
+    failed = failures(rois=ROIS.replace("    size:", f"    {taken}: int = option(doc='Bytes.', default=1)\n    size:"))
+    message = f"curate_toy.rois:Corner has an option {taken!r}, which is a method of every ROI finder (give the option another name)"
+    assert failed["test_components_can_be_had"] == f"PluginError: plugin curate-toy: {message}"
+
+
 def test_options_without_an_example(failures):
     failed = failures(claims={"examples": {}})
     expected = "roi_finder:corner cannot be built: option 'size' is missing; name its options in examples['roi_finder:corner']"
@@ -154,12 +161,6 @@ def test_careless_classes(failures, old, new, message):
     failed = failures(rois=ROIS.replace(old, new))
     assert set(failed) == {"test_components_are_frozen_and_described"}
     assert failed["test_components_are_frozen_and_described"] == f"AssertionError: roi_finder:corner: {message}"
-
-
-def test_version_as_an_option(failures):
-    versioned = ROIS.replace("    size:", "    version: int = option(doc='Which.', default=1)\n    size:")
-    failed = failures(rois=versioned)
-    assert "roi_finder:corner: version " in failed["test_components_are_frozen_and_described"]
 
 
 def test_component_that_does_not_pickle(failures):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from curate_core.arrays import NDArray
 from curate_em.compiled import compiled
-from curate_em.weights import PRECISION_BITS, Weights, weights
+from curate_em.weights import PRECISION_BITS, weights
 
 WORD = 64
 
@@ -58,7 +57,7 @@ def resized(tiles: NDArray, height: int, width: int, kind: str) -> NDArray:
 
 
 @compiled
-def _along_rows(tiles, first, count, values):  # type: ignore[no-untyped-def]
+def _along_rows(tiles: NDArray, first: NDArray, count: NDArray, values: NDArray) -> NDArray:
     n, h, w = tiles.shape
     m = len(first)
     out = np.empty((n, h, m), np.uint8)
@@ -72,15 +71,16 @@ def _along_rows(tiles, first, count, values):  # type: ignore[no-untyped-def]
                 pixels = wide[first[i] : first[i] + count[i]]
                 weight = values[i, : count[i]]
                 total = np.int32(1 << (PRECISION_BITS - 1))
-                for j in range(len(pixels)):
-                    total += pixels[j] * weight[j]
-                out[tile, y, i] = min(max(total >> PRECISION_BITS, 0), 255)
+                for j in range(len(pixels)):  # without the casts numba adds 64-bit numbers, half as many at a time
+                    total = np.int32(total + np.int32(pixels[j] * weight[j]))
+                value = total >> PRECISION_BITS
+                out[tile, y, i] = 0 if value < 0 else 255 if value > 255 else value
     return out
 
 
 @compiled
-def _along_columns(tiles, first, count, values):  # type: ignore[no-untyped-def]
-    n, h, w = tiles.shape
+def _along_columns(tiles: NDArray, first: NDArray, count: NDArray, values: NDArray) -> NDArray:
+    n, _, w = tiles.shape
     m = len(first)
     out = np.empty((n, m, w), np.uint8)
     total = np.empty(w, np.int32)
@@ -91,8 +91,9 @@ def _along_columns(tiles, first, count, values):  # type: ignore[no-untyped-def]
                 weight = values[i, j]
                 row = tiles[tile, first[i] + j]
                 for x in range(len(row)):
-                    total[x] += np.int32(row[x]) * weight
+                    total[x] = np.int32(total[x] + np.int32(np.int32(row[x]) * weight))
             target = out[tile, i]
             for x in range(len(total)):
-                target[x] = min(max(total[x] >> PRECISION_BITS, 0), 255)
+                value = total[x] >> PRECISION_BITS
+                target[x] = 0 if value < 0 else 255 if value > 255 else value
     return out

@@ -20,6 +20,7 @@ from curate_core.arrays import NDArray
 
 Encoding = Literal["raw", "deflate"]
 MAX_HEADER = 1 << 20
+_FIRST_LOOK = 1 << 14
 
 
 @frozen
@@ -114,8 +115,11 @@ def text_lines(path: Path, end: bytes) -> tuple[list[str], int]:
         SourceError: no end within the first MiB of a larger file.
     """
     with path.open("rb") as file:
-        head = file.read(MAX_HEADER)
-    match = re.search(end, head)
+        head = file.read(_FIRST_LOOK)
+        match = re.search(end, head)
+        if match is None:
+            head += file.read(MAX_HEADER - len(head))
+            match = re.search(end, head)
     if match is None and len(head) == MAX_HEADER:
         message = f"has no end of its header within the first {MAX_HEADER} bytes"
         raise bad(path, message)

@@ -1,0 +1,181 @@
+"""NumPy files: one a sample, or stacks that hold many."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from attrs import frozen
+
+from curate_core.arrays import NDArray
+from curate_core.batch import Batch
+from curate_core.builtin.transforms import cast_checked
+from curate_core.errors import StepError
+from curate_core.kinds import Context, Piece, Placement, Writer, WriteSession
+from curate_core.model import Plain
+from curate_core.options import option
+from curate_core.templates import PathTemplate
+from curate_core.writing import path_values, render_paths, unique_in_case
+
+_SHARED = ("case", "array")
+
+
+@frozen
+class NpyWriter(Writer):
+    """NumPy .npy files: one a sample, or stacks.
+
+    A file a sample when ``stack`` is false; samples of several arrays need ``{array}`` in the path, or ``layers``, which puts the named
+    arrays one behind the other along a first axis. With ``stack`` all samples that render to one path share a file of shape
+    (samples, *shape), or (samples, arrays, *shape) with ``layers``, in manifest order; they need one shape and dtype.
+
+    Examples::
+
+        "write": [{"use": "npy", "path": "{case}/{roi}.npy"}]
+        "write": [{"use": "npy", "path": "{split}.npy", "stack": true, "layers": ["25pc", "100pc"], "dtype": "float32"}]
+    """
+
+    version: ClassVar[int] = 1
+    path: str = option(doc="Path of the files in the dataset.", default="{case}/{roi}.npy", min_length=1)
+    stack: bool = option(doc="Put all samples of one path into one file.", default=False)
+    layers: tuple[str, ...] | None = option(doc="Arrays to write, in this order, as one.", default=None, min_length=1)
+    dtype: str | None = option(doc="Type to store; refused where it loses. null: as it is.", default=None)
+
+    def __attrs_post_init__(self) -> None:
+        fields = PathTemplate(self.path).fields
+        if not self.path.endswith(".npy"):
+            message = f"path: {self.path!r} must end with .npy"
+            raise ValueError(message)
+        if self.layers is not None and "array" in fields:
+            message = "path: {array} has no meaning where layers are written as one"
+            raise ValueError(message)
+        if self.dtype is not None:
+            try:
+                np.dtype(self.dtype)
+            except TypeError as error:
+                message = f"dtype: {self.dtype!r} is not the name of a NumPy type"
+                raise ValueError(message) from error
+
+    def paths(self, batch: Batch) -> list[str] | None:
+        return None if self.stack else render_paths(PathTemplate(self.path), batch)
+
+    def unique_in_case(self) -> bool:
+        return self.stack or unique_in_case(PathTemplate(self.path))
+
+    def assembles(self) -> bool:
+        return self.stack
+
+    def open(self, part: Path, context: Context) -> WriteSession:
+        return _Stacks(self, part) if self.stack else _Files(self, part)
+
+    def arrays(self, batch: Batch) -> dict[str, NDArray]:
+        """What is written of a batch: name -> (n, ...) values of the stored type.
+
+        Raises:
+            StepError: arrays share a path, do not fit together, or would lose values.
+        """
+        if self.layers is None:
+            names = list(batch.arrays)
+            if len(names) > 1 and "array" not in PathTemplate(self.path).fields:
+                message = f"the samples have the arrays {', '.join(names)}, which would share the path {self.path!r}"
+                raise StepError(message, hint='add {array} to the path, or name "layers" to write them as one')
+            chosen = {name: batch.arrays[name] for name in names}
+        else:
+            parts = [batch.array(name) for name in self.layers]
+            if len({part.shape for part in parts}) > 1:
+                shapes = ", ".join(f"{name}: {part.shape[1:]}" for name, part in zip(self.layers, parts, strict=True))
+                message = f"arrays of different shapes cannot be written as one ({shapes})"
+                raise StepError(message)
+            if self.dtype is None and len({part.dtype for part in parts}) > 1:
+                kinds = ", ".join(f"{name}: {part.dtype}" for name, part in zip(self.layers, parts, strict=True))
+                message = f"arrays of different types cannot be written as one ({kinds})"
+                raise StepError(message, hint='name a "dtype" that holds them all')
+            dtype = parts[0].dtype if self.dtype is None else np.dtype(self.dtype)
+            chosen = {"stack": np.stack([cast_checked(p, dtype, f"array {n!r}") for n, p in zip(self.layers, parts, strict=True)], axis=1)}
+        if self.dtype is None:
+            return chosen
+        return {name: cast_checked(values, np.dtype(self.dtype), f"array {name!r}") for name, values in chosen.items()}
+
+    def assemble(self, out: Path, pieces: Sequence[Piece], context: Context) -> list[Plain]:
+        sources: dict[Path, NDArray] = {}
+        for piece in pieces:
+            if piece.path not in sources:
+                sources[piece.path] = np.load(piece.path, mmap_mode="r", allow_pickle=False)
+        kinds = {(array.shape[1:], array.dtype.str) for array in sources.values()}
+        if len(kinds) > 1:
+            described = " and ".join(sorted(f"{shape} {dtype}" for shape, dtype in kinds))
+            message = f"samples of different kinds cannot share {pieces[0].path.name}: {described}"
+            raise StepError(message, hint="pad them to one shape, or add a field to the path")
+        shape, dtype = kinds.pop()
+        target = np.lib.format.open_memmap(out, "w+", np.dtype(dtype), (len(pieces), *shape))
+        for position, piece in enumerate(pieces):
+            place: Any = piece.place
+            target[position] = sources[piece.path][place]
+        target.flush()
+        return list(range(len(pieces)))
+
+    def read(self, path: Path, place: Plain) -> NDArray:
+        array = np.load(path, mmap_mode="r" if place is not None else None, allow_pickle=False)
+        index: Any = place
+        return array if place is None else array[index]
+
+
+class _Files(WriteSession):
+    """A file for each array of each sample."""
+
+    def __init__(self, writer: NpyWriter, part: Path) -> None:
+        self.writer, self.part, self.template = writer, part, PathTemplate(writer.path)
+
+    def write(self, batch: Batch) -> list[Mapping[str, Placement]]:
+        arrays = self.writer.arrays(batch)
+        placed: list[Mapping[str, Placement]] = []
+        for row in range(len(batch)):
+            values = path_values(batch, row)
+            placements = {}
+            for name, array in arrays.items():
+                relative = self.template.render({**values, "array": name})
+                target = self.part / relative
+                target.parent.mkdir(parents=True, exist_ok=True)
+                np.save(target, np.ascontiguousarray(array[row]), allow_pickle=False)
+                placements[name] = Placement(relative, None, array.shape[1:], array.dtype.str)
+            placed.append(placements)
+        return placed
+
+
+class _Stacks(WriteSession):
+    """Growing files: voxels are appended behind a header whose count is filled in at the end."""
+
+    def __init__(self, writer: NpyWriter, part: Path) -> None:
+        self.writer, self.part, self.template = writer, part, PathTemplate(writer.path)
+        self.counts: dict[str, int] = {}
+        self.kinds: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {}
+
+    def write(self, batch: Batch) -> list[Mapping[str, Placement]]:
+        placed: list[dict[str, Placement]] = [{} for _ in range(len(batch))]
+        for name, array in self.writer.arrays(batch).items():
+            for row, relative in enumerate(render_paths(self.template, batch, name)):
+                kind = (array.shape[1:], array.dtype)
+                if self.kinds.setdefault(relative, kind) != kind:
+                    shape, dtype = self.kinds[relative]
+                    message = f"samples of different kinds cannot share {relative}: {shape} {dtype} and {kind[0]} {kind[1]}"
+                    raise StepError(message, hint="pad them to one shape, or add a field to the path")
+                number = self.counts.get(relative, 0)
+                target = self.part / f"{relative}.voxels"
+                if number == 0:
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                with target.open("ab") as file:
+                    file.write(np.ascontiguousarray(array[row]).tobytes())
+                self.counts[relative] = number + 1
+                placed[row][name] = Placement(relative, number, array.shape[1:], array.dtype.str)
+        return list(placed)
+
+    def close(self) -> None:
+        for relative, count in self.counts.items():
+            shape, dtype = self.kinds[relative]
+            voxels = self.part / f"{relative}.voxels"
+            source = np.memmap(voxels, dtype, "r", shape=(count, *shape))
+            with (self.part / relative).open("wb") as file:
+                np.save(file, source, allow_pickle=False)
+            del source
+            voxels.unlink()
