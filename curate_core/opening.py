@@ -51,6 +51,11 @@ def judge_readers(host: Host, path: Path) -> list[Verdict]:
     return verdicts
 
 
+def distribution_for(path: Path) -> str:
+    """The distribution that is known to read files of this ending; empty when none is."""
+    return next((WELL_KNOWN[s] for s in sorted(WELL_KNOWN, key=len, reverse=True) if path.name.lower().endswith(s)), "")
+
+
 def choose_reader(host: Host, path: Path) -> Offer:
     """The reader that ``auto`` takes for a file or folder.
 
@@ -62,8 +67,8 @@ def choose_reader(host: Host, path: Path) -> Offer:
         if not verdict.reason:
             return verdict.offer
     if not verdicts:
-        suffix = next((s for s in sorted(WELL_KNOWN, key=len, reverse=True) if path.name.lower().endswith(s)), "")
-        hint = f"pip install {WELL_KNOWN[suffix]}" if suffix else "see curate plugins, or name a reader under read"
+        wanted = distribution_for(path)
+        hint = f"pip install {wanted}" if wanted else "see curate plugins, or name a reader under read"
         message = f"no installed reader takes files that end in {path.suffix or 'nothing'!r}"
         raise SourceError(message, where=str(path), hint=hint)
     reasons = "; ".join(f"{v.offer.qualified}: {v.reason}" for v in verdicts)

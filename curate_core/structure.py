@@ -344,6 +344,11 @@ def names_path(kind: Any) -> bool:
     return kind is Path or any(names_path(argument) for argument in get_args(kind) if argument is not Ellipsis)
 
 
+def takes_list(kind: Any) -> bool:
+    """Whether an option's type is a list, or may be one."""
+    return _origin(kind) in (tuple, list, Sequence) or any(takes_list(argument) for argument in get_args(kind))
+
+
 def _has_template(value: object) -> bool:
     if isinstance(value, list | tuple):
         return any(_has_template(entry) for entry in value)

@@ -22,11 +22,11 @@ def path_values(batch: Batch, row: int) -> dict[str, Plain]:
     return {**values, "case": batch.case.id, "roi": batch.rois.roi_name(row, batch.case), "id": batch.ids[row]}
 
 
-def render_paths(template: PathTemplate, batch: Batch, array: str = "") -> list[str]:
+def render_paths(template: PathTemplate, batch: Batch, array: str = "*") -> list[str]:
     """The path of each sample of a batch.
 
     Args:
-        array: what ``{array}`` becomes.
+        array: what ``{array}`` becomes; a star for all arrays of a sample at once, whose names are not known before they are cut.
     """
     return [template.render({**path_values(batch, row), "array": array}) for row in range(len(batch))]
 

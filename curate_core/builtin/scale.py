@@ -200,7 +200,7 @@ class ToUint8(Preprocessor):
         if 0 < used * 255 < int(info.max):
             low, high = measured["low"], measured["high"]
             message = (
-                f"{dtype} values of layer {name!r} reach only from {low:g} to {high:g}: scaled by type they would all be as good as zero"
+                f"{dtype} values of layer {name!r} reach only from {low:g} to {high:g}: by type they would be as good as zero"
             )
             raise StepError(message, hint='use "range": "min-max", or set "allow_dark": true')
 
@@ -210,7 +210,7 @@ def _booleans(values: NDArray) -> NDArray:
 
 
 def _edges(dtype: np.dtype[Any], low: float, high: float) -> NDArray:
-    """Histogram edges: one bin a value for integers of a modest range, else 65,536 equal bins over the range (floats: within 1/65536 of it)."""
+    """Histogram edges: a bin a value for integers of a modest range, else 65,536 equal bins, which tell values to 1/65536 of the range."""
     if dtype.kind in "iub" and high - low < _BINS:
         return np.arange(low, high + 2, dtype=np.float64)
     return np.linspace(low, high if high > low else low + 1, _BINS + 1)

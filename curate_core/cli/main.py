@@ -102,6 +102,7 @@ def _without_command(words: list[str]) -> int:
         return WRONG
     parser.parse_args(words)
     parser.error("the command comes first: curate COMMAND [options]")
+    return WRONG  # error exits
 
 
 def _find(word: str) -> tuple[CommandModule, str]:
@@ -117,7 +118,8 @@ def _find(word: str) -> tuple[CommandModule, str]:
 
 
 def _parse(word: str, summary: str, module: CommandModule, rest: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(f"curate {word}", description=f"{summary[0].upper()}{summary[1:]}.".replace("..", "."), allow_abbrev=False)
+    description = f"{summary[0].upper()}{summary[1:].removesuffix('.')}."
+    parser = argparse.ArgumentParser(f"curate {word}", description=description, allow_abbrev=False)
     loudness = parser.add_mutually_exclusive_group()
     loudness.add_argument("-v", "--verbose", action="store_true", help="say more")
     loudness.add_argument("-q", "--quiet", action="store_true", help="say nothing but errors and what was asked for")

@@ -26,7 +26,8 @@ import json, sys
 import curate_core.hookspec, curate_core.providers
 before = set(sys.modules)
 __import__(sys.argv[1])
-print(json.dumps(sorted({name.partition(".")[0] for name in set(sys.modules) - before})))
+new = {name.partition(".")[0] for name in set(sys.modules) - before}
+print(json.dumps(sorted(name for name in new if getattr(sys.modules.get(name), "__spec__", None))))  # Cython makes modules of its own
 """
 
 

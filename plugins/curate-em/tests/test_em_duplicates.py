@@ -3,7 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import imagehash
 import numpy as np
@@ -22,7 +22,7 @@ class TestNearDuplicates(FilterTests):
 
 
 class TestNearDuplicatesOfLargeHashes(TestNearDuplicates):
-    options = {"hash_size": 16, "distance": 30, "within": "dataset", "size": 32}
+    options: ClassVar[dict[str, Any]] = {"hash_size": 16, "distance": 30, "within": "dataset", "size": 32}
 
 
 class TestPlugin(PluginTests):

@@ -30,12 +30,15 @@ def difference_hashes(tiles: NDArray, hash_size: int, size: int | None = None) -
     bits = small[:, :, 1:] > small[:, :, :-1]
     words = -(-(hash_size**2) // WORD)
     padded = np.zeros((len(tiles), words * WORD), bool)
-    padded[:, : hash_size**2] = bits.reshape(len(tiles), -1)
+    padded[:, : hash_size**2] = bits.reshape(len(tiles), hash_size**2)
     return np.packbits(padded, axis=1).view(">u8").astype(np.uint64)
 
 
 def resized(tiles: NDArray, height: int, width: int, kind: str) -> NDArray:
-    """Tiles resized as ``PIL.Image.resize`` does it: along the rows first, and only along axes whose length changes.
+    """Tiles resized as ``PIL.Image.resize`` of Pillow 13 does it, whatever version is installed.
+
+    Only along axes whose length changes; along the rows first, unless the height shrinks by more than twice what the width does (Pillow
+    before 13 always began with the rows: tall narrow tiles came out a little different).
 
     Args:
         tiles: (n, h, w) uint8.
@@ -46,14 +49,23 @@ def resized(tiles: NDArray, height: int, width: int, kind: str) -> NDArray:
         (n, height, width) uint8; the tiles themselves when they have that shape.
     """
     _, h, w = tiles.shape
-    made = tiles
-    if w != width:
-        along = weights(w, width, kind)
-        made = _along_rows(np.ascontiguousarray(made), along.first, along.count, along.values)
-    if h != height:
-        along = weights(h, height, kind)
-        made = _along_columns(np.ascontiguousarray(made), along.first, along.count, along.values)
-    return made
+    if h > height and h - height > 2 * (w - width):
+        return _to_width(_to_height(tiles, height, kind), width, kind)
+    return _to_height(_to_width(tiles, width, kind), height, kind)
+
+
+def _to_width(tiles: NDArray, width: int, kind: str) -> NDArray:
+    if tiles.shape[2] == width:
+        return tiles
+    along = weights(tiles.shape[2], width, kind)
+    return _along_rows(np.ascontiguousarray(tiles), along.first, along.count, along.values)
+
+
+def _to_height(tiles: NDArray, height: int, kind: str) -> NDArray:
+    if tiles.shape[1] == height:
+        return tiles
+    along = weights(tiles.shape[1], height, kind)
+    return _along_columns(np.ascontiguousarray(tiles), along.first, along.count, along.values)
 
 
 @compiled

@@ -1,0 +1,94 @@
+"""``curate plugins``: what is installed, and whether it works."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from curate_core.host import Host
+
+
+def configure(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
+    """Declare the arguments."""
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+    parser.add_argument("--check", action="store_true", help="import every component; exit code 1 when something does not work")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Do it; returns the exit code."""
+    from curate_core.host import default_host
+
+    host = default_host()
+    failures = check(host) if arguments.check else {}
+    if arguments.json:
+        print(json.dumps(_described(host, failures), indent=2))  # noqa: T201
+    else:
+        _show(host, failures, arguments)
+    bad = bool(failures) or any(plugin.status == "broken" for plugin in host.plugins)
+    return 1 if arguments.check and bad else 0
+
+
+def check(host: Host) -> dict[str, str]:
+    """Qualified name of each component that cannot be imported or breaks its contract -> why."""
+    from curate_core.errors import PluginError
+    from curate_core.providers import KIND_NAMES
+
+    failures = {}
+    for kind in KIND_NAMES:
+        for offer in host.offers(kind):
+            try:
+                host.load(offer)
+            except PluginError as error:
+                failures[f"{kind} {offer.qualified}"] = error.message
+    return failures
+
+
+def _described(host: Host, failures: dict[str, str]) -> dict[str, Any]:
+    plugins = [
+        {
+            "name": plugin.name,
+            "distribution": plugin.distribution,
+            "version": plugin.version,
+            "status": plugin.status,
+            "reason": plugin.reason,
+            "components": [
+                {"kind": p.kind, "name": p.name, "summary": p.summary, "suffixes": list(p.suffixes), "priority": p.priority}
+                for p in plugin.providers
+            ],
+        }
+        for plugin in host.plugins
+    ]
+    conflicts = [
+        {"kind": offers[0].provider.kind, "name": offers[0].provider.name, "write": [offer.qualified for offer in offers]}
+        for offers in host.conflicts()
+    ]
+    return {"plugins": plugins, "conflicts": conflicts, "failures": failures}
+
+
+def _show(host: Host, failures: dict[str, str], arguments: argparse.Namespace) -> None:
+    from rich.text import Text
+
+    from curate_core.cli.output import BAD, GOOD, MARK, WEAK, console, table
+
+    out = console()
+    colours = {"loaded": GOOD, "broken": BAD, "blocked": WEAK}
+    for plugin in host.plugins:
+        said = f": {plugin.reason}" if plugin.reason else ""
+        state = Text(f"{plugin.status}{said}", colours[plugin.status])
+        out.print(Text.assemble((plugin.distribution, "bold"), f" {plugin.version}  ", state), soft_wrap=True)
+        if plugin.providers and not arguments.quiet:
+            rows = table("", "", "")
+            for provider in plugin.providers:
+                rows.add_row(Text(f"  {provider.kind.replace('_', ' ')}", WEAK), Text(provider.name, MARK), provider.summary)
+            out.print(rows)
+    for offers in host.conflicts():
+        provider = offers[0].provider
+        names = " or ".join(repr(offer.qualified) for offer in offers)
+        out.print(Text(f"several offer the {provider.kind.replace('_', ' ')} {provider.name!r}: write {names} in specs", BAD), soft_wrap=True)
+    for name, reason in failures.items():
+        out.print(Text(f"{name}: {reason}", BAD), soft_wrap=True)
+    if arguments.check and not failures:
+        out.print(Text("All components can be imported.", GOOD))

@@ -1,0 +1,89 @@
+"""``curate run``: make or complete a dataset."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from curate_core.cli.arguments import add_spec
+
+if TYPE_CHECKING:
+    from curate_core.summary import Summary
+
+HOW_TO_CONTINUE = "what was done is kept; run the same command again to continue"
+
+
+def configure(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
+    """Declare the arguments."""
+    add_spec(parser)
+    parser.add_argument("--workers", metavar="N", type=int, help="worker processes; 0: this process, for debuggers")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--overwrite", action="store_true", help="replace, at the end, a dataset that curate made")
+    how.add_argument("--append", action="store_true", help="keep the cases of a complete dataset, and add the spec's others")
+    parser.add_argument("--wait", action="store_true", help="wait for another run on the same folder")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Do it; returns the exit code."""
+    from curate_core.cli.progress import Progress
+    from curate_core.run import run as run_spec
+
+    with Progress(quiet=arguments.quiet, verbose=arguments.verbose) as progress:
+        summary = run_spec(
+            arguments.spec,
+            settings=arguments.set,
+            output=arguments.output,
+            workers=arguments.workers,
+            overwrite=arguments.overwrite,
+            append=arguments.append,
+            wait=arguments.wait,
+            listeners=[progress],
+        )
+    if not arguments.quiet:
+        show(summary)
+    elif summary.exit_code:
+        print(f"{quarantined(summary)}: see {summary.output / 'quarantine.jsonl'}", file=sys.stderr)  # noqa: T201
+    return summary.exit_code
+
+
+def quarantined(summary: Summary) -> str:
+    """``1 case and 3 samples in quarantine``."""
+    from curate_core.cli.output import plural
+
+    parts = [(summary.quarantined_cases, "case"), (summary.quarantined_samples, "sample")]
+    return " and ".join(plural(number, word) for number, word in parts if number) + " in quarantine"
+
+
+def show(summary: Summary) -> None:
+    """What was done, and what to do next."""
+    from rich.text import Text
+
+    from curate_core.cli.output import BAD, GOOD, MARK, WEAK, console, count, duration, plural, shown, size, table
+
+    out = console()
+    out.print()
+    rows = table("", "samples", "", right=(1,))
+    rows.add_row("found", count(summary.found), f"in {plural(summary.cases, 'case')}")
+    left = summary.found
+    for name, dropped in summary.dropped.items():
+        share = f"-{dropped / left:.0%}" if left and dropped else ""
+        left -= dropped
+        rows.add_row(Text(name, MARK), count(left), Text(f"{count(dropped)} dropped  {share}" if dropped else "none dropped", WEAK))
+    if summary.quarantined_samples or summary.quarantined_cases:
+        rows.add_row(Text("quarantine", BAD), count(summary.quarantined_samples), Text(quarantined(summary), BAD))
+    rate = f", {summary.written / summary.seconds:,.0f} a second" if summary.units_done and summary.seconds > 0 else ""
+    rows.add_row(Text("written", f"bold {GOOD}"), Text(count(summary.written), "bold"), f"{size(summary.nbytes)} in {duration(summary.seconds)}{rate}")
+    out.print(rows)
+    out.print()
+    if not summary.units_done:
+        out.print(Text("Everything was up to date.", WEAK))
+    folder = shown(summary.output)
+    out.print(Text.assemble((summary.name, "bold"), " is in ", (folder, MARK)))
+    out.print(Text.assemble(("  in Python   ", WEAK), f"dataset = curate_core.open({folder!r}); dataset[0]"))
+    out.print(Text.assemble(("  check it    ", WEAK), f"curate verify {folder}"))
+    if sum(summary.dropped.values()):
+        out.print(Text.assemble(("  what went   ", WEAK), f"{folder}/dropped.jsonl says which filter dropped what, and why"))
+    if summary.exit_code:
+        out.print(Text.assemble(("  what failed ", BAD), f"{folder}/quarantine.jsonl; running again tries only those"))

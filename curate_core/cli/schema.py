@@ -1,0 +1,31 @@
+"""``curate schema``: the JSON Schema of specs, for editors."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def configure(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
+    """Declare the arguments."""
+    parser.add_argument("-o", dest="file", metavar="FILE", type=Path, help="write it there")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Do it; returns the exit code."""
+    from curate_core.cli.output import write_text
+    from curate_core.host import default_host
+    from curate_core.schema import spec_schema
+
+    schema, left_out = spec_schema(default_host())
+    for problem in left_out:
+        print(f"left out: {problem}", file=sys.stderr)  # noqa: T201
+    text = json.dumps(schema, indent=1, ensure_ascii=False) + "\n"
+    if arguments.file is None:
+        print(text, end="")  # noqa: T201
+    else:
+        write_text(arguments.file, text)
+    return 0

@@ -1,0 +1,51 @@
+"""``curate why``: which reader takes a file, and why the others do not."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def configure(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
+    """Declare the arguments."""
+    parser.add_argument("file", metavar="FILE", type=Path, help="a file, or a folder that a reader may take")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Do it; returns the exit code: 1 when no reader takes the file."""
+    from rich.text import Text
+
+    from curate_core.cli.output import BAD, GOOD, WEAK, console, table
+    from curate_core.errors import RequestError
+    from curate_core.host import default_host
+    from curate_core.opening import distribution_for, judge_readers
+
+    path: Path = arguments.file
+    if not path.exists():
+        message = "there is no such file"
+        raise RequestError(message, where=str(path))
+    host = default_host()
+    verdicts = judge_readers(host, path)
+    taken = next((verdict for verdict in verdicts if not verdict.reason), None)
+    out = console()
+    rows = table("reader", "priority", "", right=(1,))
+    for verdict in verdicts:
+        said = Text("takes it", GOOD) if verdict is taken else Text(verdict.reason or "would take it, but is asked later")
+        rows.add_row(verdict.offer.qualified, str(verdict.offer.provider.priority), said)
+    if verdicts:
+        out.print(rows)
+    else:
+        out.print(f"No installed reader claims files that end like {path.name}.", markup=False)
+        wanted = distribution_for(path)
+        if wanted:
+            out.print(f"pip install {wanted} brings one.", markup=False)
+    others = [offer for offer in host.offers("reader") if all(offer is not verdict.offer for verdict in verdicts)]
+    if arguments.verbose:
+        for offer in others:
+            claims = ", ".join(offer.provider.suffixes) or "no suffix: it must be named in the spec"
+            out.print(f"{offer.qualified} claims {claims}", style=WEAK, markup=False, soft_wrap=True)
+    for plugin in host.plugins:
+        if plugin.status == "broken":
+            out.print(Text(f"{plugin.distribution} is broken and was not asked: {plugin.reason}", BAD))
+    return 0 if taken is not None else 1
