@@ -50,12 +50,11 @@ def field_names(pattern: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def find(root: Path, pattern: str, exclude: Path | None = None) -> list[Match]:
+def find(root: Path, pattern: str) -> list[Match]:
     """Files (or folders) below ``root`` that fit, in natural order of their relative path.
 
     Args:
         root: where relative patterns start; absolute patterns ignore it.
-        exclude: a folder that is never entered: the output of the run.
 
     Raises:
         RequestError: the pattern is malformed, or a folder cannot be listed.
@@ -71,7 +70,7 @@ def find(root: Path, pattern: str, exclude: Path | None = None) -> list[Match]:
     expression = re.compile(_expression("/".join(parts)))
     depth = None if "**" in parts else len(parts)
     found = []
-    for path in _walk(start, depth, folders, exclude):
+    for path in _walk(start, depth, folders):
         relative = path.relative_to(start).as_posix()
         match = expression.fullmatch(relative)
         if match:
@@ -100,7 +99,7 @@ def _expression(pattern: str) -> str:
     return "".join(out)
 
 
-def _walk(folder: Path, depth: int | None, folders: bool, exclude: Path | None, level: int = 1) -> Iterator[Path]:
+def _walk(folder: Path, depth: int | None, folders: bool, level: int = 1) -> Iterator[Path]:
     try:
         entries = sorted(folder.iterdir(), key=lambda p: p.name)
     except (FileNotFoundError, NotADirectoryError):
@@ -118,4 +117,4 @@ def _walk(folder: Path, depth: int | None, folders: bool, exclude: Path | None, 
             yield entry
         loops = is_folder and entry.is_symlink() and folder.resolve().is_relative_to(entry.resolve())
         if is_folder and not loops and (depth is None or level < depth):
-            yield from _walk(entry, depth, folders, exclude, level + 1)
+            yield from _walk(entry, depth, folders, level + 1)

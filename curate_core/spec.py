@@ -24,6 +24,7 @@ MAX_BYTES = 16 << 20
 MAX_DEPTH = 64
 STEP_LISTS = {"preprocess": "preprocessor", "rois": "roi_finder", "transform": "transform", "filter": "filter", "write": "writer"}
 AUTO = "auto"
+LOCAL = {"use": "local"}
 
 
 @frozen
@@ -218,6 +219,8 @@ def override(given: Mapping[str, Plain], settings: Sequence[str]) -> dict[str, P
         SpecError: a path leads nowhere.
     """
     value: Any = json.loads(json.dumps(dict(given)))
+    if any(setting.startswith("engine.") for setting in settings):
+        value.setdefault("engine", dict(LOCAL))
     for setting in settings:
         path, equals, text = setting.partition("=")
         if not equals or not path:
@@ -319,7 +322,7 @@ class _Validation:
             if key not in given or given[key] == []:
                 self.problems.append(Problem(key, f"a spec needs at least one step under {key!r}"))
         read = self.read(given.get("read", {}))
-        engine = self.step("engine", given.get("engine", {"use": "local"}), "engine", [])
+        engine = self.step("engine", given.get("engine", LOCAL), "engine", [])
         if self.problems:
             raise SpecError(self.problems, where=where)
         assert settings is not None

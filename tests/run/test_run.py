@@ -364,3 +364,8 @@ def test_no_cases_and_bad_ids_are_named(lab):
         lab.run()
     with pytest.raises(SpecError):
         lab.run(spec={"rois": []})
+
+
+def test_workers_can_be_set_where_the_spec_names_no_engine(lab):
+    del lab.spec["engine"]
+    assert lab.run(workers=0).exit_code == 0

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import nibabel
 import numpy as np
-import SimpleITK as sitk
+import SimpleITK as sitk  # noqa: N813 - the name that its users know
 from curate_itk.dicom import DicomReader
 from curate_itk.reader import ItkReader
 from curate_itk.writer import ItkWriter
@@ -16,23 +16,11 @@ from curate_itk.writer import ItkWriter
 from curate_core.testing import PluginTests, ReaderTests, WriterTests
 
 NRRD_TYPES = {
-    "uint8": "uchar",
-    "int8": "signed char",
-    "uint16": "ushort",
-    "int16": "short",
-    "int32": "int",
-    "float32": "float",
-    "float64": "double",
-}
+    "uint8": "uchar", "int8": "signed char", "uint16": "ushort", "int16": "short", "int32": "int", "float32": "float", "float64": "double",
+}  # fmt: skip
 MET_TYPES = {
-    "uint8": "UCHAR",
-    "int8": "CHAR",
-    "uint16": "USHORT",
-    "int16": "SHORT",
-    "int32": "INT",
-    "float32": "FLOAT",
-    "float64": "DOUBLE",
-}
+    "uint8": "UCHAR", "int8": "CHAR", "uint16": "USHORT", "int16": "SHORT", "int32": "INT", "float32": "FLOAT", "float64": "DOUBLE",
+}  # fmt: skip
 
 
 class TestPlugin(PluginTests):
@@ -78,8 +66,10 @@ class TestMetaImage(ReaderTests):
     def make_file(self, folder: Path, array: Any, spacing: Sequence[float]) -> Path:
         path = folder / "volume.mha"
         head = f"ObjectType = Image\nNDims = 3\nBinaryData = True\nBinaryDataByteOrderMSB = {array.dtype.byteorder == '>'}\n"
-        head += f"CompressedData = False\nTransformMatrix = 1 0 0 0 1 0 0 0 1\nOffset = 0 0 0\nDimSize = {' '.join(map(str, array.shape[::-1]))}\n"
-        head += f"ElementSpacing = {' '.join(map(repr, spacing[::-1]))}\nElementType = MET_{MET_TYPES[array.dtype.name]}\nElementDataFile = LOCAL\n"
+        head += "CompressedData = False\nTransformMatrix = 1 0 0 0 1 0 0 0 1\nOffset = 0 0 0\n"
+        head += f"DimSize = {' '.join(map(str, array.shape[::-1]))}\n"
+        head += f"ElementSpacing = {' '.join(map(repr, spacing[::-1]))}\n"
+        head += f"ElementType = MET_{MET_TYPES[array.dtype.name]}\nElementDataFile = LOCAL\n"
         path.write_bytes(head.encode() + array.tobytes())
         return path
 
@@ -133,7 +123,7 @@ class TestDicomSeries(ReaderTests):
 
 class TestNrrdWriter(WriterTests):
     component = ItkWriter
-    options = {"path": "{case}/{roi}.nrrd"}
+    options: ClassVar[dict[str, Any]] = {"path": "{case}/{roi}.nrrd"}
     axes = "zyx"
     shape = (3, 5, 7)
     spacing = (40.0, 4.0, 4.0)
@@ -141,26 +131,26 @@ class TestNrrdWriter(WriterTests):
 
 
 class TestCompressedNrrdWriter(TestNrrdWriter):
-    options = {"path": "{case}/{roi}.nrrd", "compress": True}
+    options: ClassVar[dict[str, Any]] = {"path": "{case}/{roi}.nrrd", "compress": True}
 
 
 class TestNiftiWriter(TestNrrdWriter):
-    options = {"path": "{case}/{roi}.nii.gz"}
+    options: ClassVar[dict[str, Any]] = {"path": "{case}/{roi}.nii.gz"}
 
 
 class TestMetaImageWriter(TestNrrdWriter):
-    options = {"path": "{case}/{roi}.mha", "compress": True}
+    options: ClassVar[dict[str, Any]] = {"path": "{case}/{roi}.mha", "compress": True}
 
 
 class TestSectionWriter(WriterTests):
     component = ItkWriter
-    options = {"path": "{case}/{roi}.nrrd"}
+    options: ClassVar[dict[str, Any]] = {"path": "{case}/{roi}.nrrd"}
     spacing = (2.0, 3.0)
 
 
 class TestColourWriter(WriterTests):
     component = ItkWriter
-    options = {"path": "{case}/{roi}.nii"}
+    options: ClassVar[dict[str, Any]] = {"path": "{case}/{roi}.nii"}
     axes = "zyxc"
     shape = (3, 5, 7, 3)
     spacing = (2.0, 3.0, 4.0)
@@ -168,7 +158,7 @@ class TestColourWriter(WriterTests):
 
 class TestSeriesWriter(WriterTests):
     component = ItkWriter
-    options = {"path": "{case}/{roi}.nii.gz"}
+    options: ClassVar[dict[str, Any]] = {"path": "{case}/{roi}.nii.gz"}
     axes = "tzyx"
     shape = (2, 3, 5, 7)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-import SimpleITK as sitk
+import SimpleITK as sitk  # noqa: N813 - the name that its users know
 from curate_itk.dicom import DicomReader
 
 from curate_core import Image, LayerSource, SourceError, read
@@ -31,7 +31,7 @@ def write_series(
         if index in leave_out:
             continue
         piece = image[:, :, index : index + 1]
-        place = np.array(image.TransformIndexToPhysicalPoint((0, 0, index))) + [tilt * index, 0, 0]
+        place = np.add(image.TransformIndexToPhysicalPoint((0, 0, index)), [tilt * index, 0, 0])
         tags = {"0008|0060": "CT", "0020|000e": uid, "0020|000d": "1.2.3", "0008|0018": f"{uid}.{index + 1}"}
         tags |= {"0020|0032": "\\".join(f"{v:.10g}" for v in place), "0020|0037": f"{C:.10g}\\{S:.10g}\\0\\{-S:.10g}\\{C:.10g}\\0"}
         if slope:
@@ -73,7 +73,8 @@ def test_values_are_rescaled(tmp_path: Path) -> None:
     values = read(open_series(tmp_path / "series").array)
     stored = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "series" / "x9.dcm")))
     assert np.array_equal(values[:1], stored)
-    assert np.array_equal(values - values.min(), (VALUES // 2 - VALUES.min() // 2) * 2)
+    assert (values % 2 == 1).all()  # whole numbers times 2, minus 5
+    assert np.abs(values - VALUES).max() <= 1
 
 
 def test_gantry_tilt_is_kept_as_shear(tmp_path: Path) -> None:

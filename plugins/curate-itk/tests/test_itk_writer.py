@@ -8,7 +8,7 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
-import SimpleITK as sitk
+import SimpleITK as sitk  # noqa: N813 - the name that its users know
 from curate_itk.writer import ItkWriter
 from scipy.spatial.transform import Rotation
 

@@ -42,7 +42,7 @@ def grid_from_itk(
     space = min(3, len(matrix))
     signs = _RAS if oriented else np.ones(3)
     affine = np.zeros((4, space + 1))
-    affine[:space, :space] = matrix[:space, space - 1 :: -1] if space == len(matrix) else matrix[:space, :space][:, ::-1]
+    affine[:space, :space] = matrix[:space, :space][:, ::-1]
     affine[:space, -1] = origin[:space]
     affine[:3] *= signs[:, None]
     affine[3, -1] = 1.0

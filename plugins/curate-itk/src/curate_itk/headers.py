@@ -164,13 +164,14 @@ def read_header(path: Path) -> Header:
             message = "is a folder, expected a file"
             raise bad(path, message)
         kind = kind_of(path)
-        if kind == "nrrd":
-            return nrrd.read_header(path)
-        if kind == "nifti":
-            return nifti.read_header(path)
-        if kind == "metaimage":
-            return metaimage.read_header(path)
-        raise bad(path, kind, "check that the file is what its ending says")
+        readers = {"nrrd": nrrd.read_header, "nifti": nifti.read_header, "metaimage": metaimage.read_header}
+        if kind not in readers:
+            raise bad(path, kind, "check that the file is what its ending says")
+        try:
+            return readers[kind](path)
+        except (ValueError, ArithmeticError) as error:
+            message = f"its header cannot be understood: {error}"
+            raise bad(path, message, "the file may be damaged") from error
 
 
 def kind_of(path: Path) -> str:
