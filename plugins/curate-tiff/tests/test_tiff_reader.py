@@ -240,6 +240,29 @@ def test_several_series(tmp_path: Path) -> None:
         open_tiff(tmp_path / "v.tif", series=2)
 
 
+def test_an_image_in_several_files_is_refused(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.ome.tif", STACK, photometric="minisblack", ome=True, metadata={"axes": "ZYX"})
+    with tifffile.TiffFile(tmp_path / "a.ome.tif") as tif:
+        xml = str(tif.ome_metadata)
+    uuid = xml.partition("<TiffData")[0].partition('UUID="')[2].partition('"')[0]
+    assert uuid
+    split = '<TiffData IFD="0" FirstZ="{0}" PlaneCount="1"><UUID FileName="{1}.ome.tif">{2}</UUID></TiffData>'
+    start, end = xml.index("<TiffData"), xml.index("</Pixels>")
+    other = "urn:uuid:00000000-0000-0000-0000-000000000000"
+    planes = [split.format(0, "a", uuid), split.format(1, "b", other), split.format(2, "b", other)]
+    text = (xml[:start] + "".join(planes) + xml[end:]).encode()
+    tifffile.imwrite(tmp_path / "a.ome.tif", STACK[0], photometric="minisblack", description=text, metadata=None)
+    tifffile.imwrite(
+        tmp_path / "b.ome.tif",
+        STACK[1:],
+        photometric="minisblack",
+        description=text.replace(uuid.encode(), other.encode(), 1),
+        metadata=None,
+    )
+    with pytest.raises(SourceError, match="several files"):
+        open_tiff(tmp_path / "a.ome.tif")
+
+
 def test_bigtiff(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "v.btf", STACK, bigtiff=True, photometric="minisblack")
     assert TiffReader().sniff(tmp_path / "v.btf") is None
@@ -279,7 +302,7 @@ def test_files_that_cannot_be(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="not a TIFF file"):
         open_tiff(tmp_path / "v.tif")
     (tmp_path / "e.tif").write_bytes(b"II*\0\0\0\0\0")
-    with pytest.raises(SourceError, match="no pages|damaged"):
+    with pytest.raises(SourceError, match=r"no pages|damaged"):
         open_tiff(tmp_path / "e.tif")
     with pytest.raises(SourceError, match="one file a layer, got 2"):
         TiffReader().open(LayerSource((tmp_path / "a.tif", tmp_path / "b.tif")), context("read"))

@@ -6,7 +6,7 @@ import math
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -24,12 +24,13 @@ class PageStack(LazyArray):
     """A series as its pages, each cut into strips or tiles.
 
     Args:
-        tif: an open ``tifffile.TiffFile``; closed with this object.
+        tif: an open ``tifffile.TiffFile``.
         series: one of its series.
         path: the file to name in errors.
+        close: called when this object is dropped.
     """
 
-    def __init__(self, tif: Any, series: Any, path: Path) -> None:
+    def __init__(self, tif: Any, series: Any, path: Path, close: Callable[[], None]) -> None:
         self.shape, self.dtype = tuple(series.shape), np.dtype(series.dtype).newbyteorder("=")
         self._tif, self._path, self._pages = tif, path, series.pages
         self._key = series.keyframe
@@ -40,7 +41,7 @@ class PageStack(LazyArray):
         self._arguments = {}
         if self._key.compression in (6, 7, 33007, 34892):  # JPEG keeps tables apart from its tiles
             self._arguments = {"jpegtables": self._key.jpegtables, "jpegheader": self._key.jpegheader}
-        weakref.finalize(self, tif.close)
+        weakref.finalize(self, close)
 
     def read_box(self, where: Box) -> NDArray:
         outer, inner = where[: len(self._outer)], where[len(self._outer) :]
@@ -87,7 +88,8 @@ class PageStack(LazyArray):
             return found
         page = self._pages[number]
         if page is None:
-            return None
+            message = f"page {number} is missing"
+            raise SourceError(message, where=str(self._path), hint="its metadata announces more pages than there are")
         if index >= len(page.dataoffsets):
             message = f"page {number} has {len(page.dataoffsets)} strips or tiles, its size needs more"
             raise SourceError(message, where=str(self._path), hint="the file is damaged or cut short")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from attrs import frozen
@@ -82,6 +82,9 @@ class TiffReader(Reader):
         if chosen.dtype is None or 0 in chosen.shape or len(chosen.shape) < 2:
             message = f"image {self.series} has shape {tuple(chosen.shape)} and type {chosen.dtype}, expected a plane or a stack of numbers"
             raise SourceError(message, where=str(path))
+        if chosen.is_multifile:
+            message = f"image {self.series} spreads over several files"
+            raise SourceError(message, where=str(path), hint="join them into one file first")
         return chosen
 
     def _axes(self, chosen: Any, path: Path) -> str:
@@ -136,6 +139,24 @@ def _one_file(source: LayerSource) -> Path:
     return source.files[0]
 
 
+@frozen(eq=False)
+class OpenFile:
+    """A TIFF file whose series have been found.
+
+    Attributes:
+        tif: ``tifffile.TiffFile``.
+        file: what it reads; ours, because tifffile leaves it open when a directory breaks it.
+    """
+
+    tif: Any
+    file: BinaryIO
+
+    def close(self) -> None:
+        """Close both."""
+        self.tif.close()
+        self.file.close()
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[Any]:
     """An open ``tifffile.TiffFile``; its complaints become errors.
@@ -143,13 +164,13 @@ def opened(path: Path) -> Iterator[Any]:
     Raises:
         SourceError: there is no such file, it is no TIFF, or its chain of pages is broken.
     """
-    tif = open_file(path)
+    found = open_file(path)
     try:
-        yield tif
+        yield found.tif
     except (ValueError, IndexError, KeyError, TypeError, ArithmeticError, AttributeError, struct.error) as error:
         raise _damaged(path, f"{type(error).__name__}: {error}") from error
     finally:
-        tif.close()
+        found.close()
 
 
 def _damaged(path: Path, reason: str) -> SourceError:
@@ -157,50 +178,55 @@ def _damaged(path: Path, reason: str) -> SourceError:
     return SourceError(message, where=str(path), hint="it may have been cut short: copy it again")
 
 
-def open_file(path: Path) -> Any:
-    """An open ``tifffile.TiffFile`` whose series have been found.
+def open_file(path: Path) -> OpenFile:
+    """Open a file and find its series.
 
     Raises:
         SourceError: as ``opened``.
     """
-    import tifffile
-
     if path.is_dir():
         message = "is a folder, expected a TIFF file"
         raise SourceError(message, where=str(path))
-    complaints = _Complaints()
-    logger = logging.getLogger("tifffile")
-    logger.addHandler(complaints)
-    was, logger.propagate = logger.propagate, False
-    tif = None
     try:
-        tif = tifffile.TiffFile(path)
-        count = len(tif.pages)
-        if not count or not tif.series:
-            raise _damaged(path, "it has no pages")
-    except SourceError:
-        if tif is not None:
-            tif.close()
-        raise
+        file = path.open("rb")
     except FileNotFoundError as error:
         message = "there is no such file"
-        raise SourceError(message, where=str(path)) from error
-    except tifffile.TiffFileError as error:
-        message = f"is not a TIFF file, or its start is damaged: {error}"
         raise SourceError(message, where=str(path)) from error
     except OSError as error:
         message = f"cannot be read: {error.strerror or error}"
         raise SourceError(message, where=str(path)) from error
+    try:
+        return OpenFile(_parse(file, path), file)
+    except BaseException:
+        file.close()
+        raise
+
+
+def _parse(file: BinaryIO, path: Path) -> Any:
+    """The ``tifffile.TiffFile`` of an open file.
+
+    Raises:
+        SourceError: it is no TIFF, or its chain of pages is broken.
+    """
+    import tifffile
+
+    complaints = _Complaints()
+    logger = logging.getLogger("tifffile")
+    logger.addHandler(complaints)
+    was, logger.propagate = logger.propagate, False
+    try:
+        tif = tifffile.TiffFile(file)
+        empty = not len(tif.pages) or not tif.series
+    except tifffile.TiffFileError as error:
+        message = f"is not a TIFF file, or its start is damaged: {error}"
+        raise SourceError(message, where=str(path)) from error
     except Exception as error:  # a damaged directory breaks tifffile in many ways
-        if tif is not None:
-            tif.close()
         raise _damaged(path, f"{type(error).__name__}: {error}") from error
     finally:
         logger.removeHandler(complaints)
         logger.propagate = was
-    if complaints.serious:
-        tif.close()
-        raise _damaged(path, complaints.serious[0])
+    if empty or complaints.serious:
+        raise _damaged(path, complaints.serious[0] if complaints.serious else "it has no pages")
     return tif
 
 
@@ -252,11 +278,11 @@ def page_stack(path: Path, series: int, level: int) -> LazyArray:
     """
     from curate_tiff.pages import PageStack
 
-    tif = open_file(path)
+    found = open_file(path)
     try:
-        return PageStack(tif, tif.series[series].levels[level], path)
+        return PageStack(found.tif, found.tif.series[series].levels[level], path, found.close)
     except Exception as error:
-        tif.close()
+        found.close()
         raise _damaged(path, str(error)) from error
 
 

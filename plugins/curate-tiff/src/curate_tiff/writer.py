@@ -115,6 +115,9 @@ def _plane_axes(path: Path, values: NDArray, grid: Grid) -> int:
     if last != [True, True]:
         message = f"a sample with axes {grid.axes!r} does not end in a plane (yx, or yxc in colour)"
         raise StepError(message, where=path.name, hint='order the axes first: {"use": "transpose"}')
+    if plane == 3 and values.dtype.kind == "b":
+        message = "TIFF holds no channels of one bit without change"
+        raise StepError(message, where=path.name, hint='change the type first: {"use": "cast"}')
     if 0 in values.shape:
         message = f"a sample of shape {values.shape} is empty"
         raise StepError(message, where=path.name)
