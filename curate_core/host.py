@@ -289,8 +289,8 @@ def _named(distribution: metadata.Distribution | None) -> tuple[str, str]:
     """Name and version; what a failed installation left behind may have neither."""
     try:
         found: Any = {} if distribution is None else distribution.metadata
-        return str(found["Name"] or "unknown"), str(found["Version"] or "0")
-    except (KeyError, TypeError):
+        return str(found.get("Name") or "unknown"), str(found.get("Version") or "0")
+    except TypeError:
         return "unknown", "0"
 
 

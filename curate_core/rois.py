@@ -210,7 +210,7 @@ class RoiTable:
             StepError: the name wants what the ROI has not.
         """
         if self.name:
-            return fill_in(self.name, {"case": case.id, **case.attributes, **self.corners(row), **self.row_attributes(row)}, "ROI name")
+            return fill_in(self.name, RowValues(self, row, case), "ROI name")
         corners, axes = self.corners(row), self.views[0].axes
         return "_".join(f"{axis}{corners[axis + '0']}-{corners[axis + '1']}" for axis in axes) or "whole"
 
@@ -224,6 +224,8 @@ class RoiTable:
         else:
             columns = [_box_texts(view) for view in self.views]
             texts = [";".join(parts) for parts in zip(*columns, strict=True)] if len(columns) > 1 else columns[0]
+        if len(set(texts)) == len(texts):
+            return [f"{case_id}:{text}" for text in texts]
         seen: dict[str, int] = {}
         result = []
         for text in texts:
@@ -316,10 +318,47 @@ def plain(value: Any) -> Plain:
     return value.item() if isinstance(value, np.generic) else value
 
 
+class RowValues(Mapping[str, Plain]):
+    """What fills the name of one ROI: ``case``, its attributes, its corners, and the case's attributes; each looked up when asked for."""
+
+    def __init__(self, table: RoiTable, row: int, case: Case) -> None:
+        self.table, self.row, self.case = table, row, case
+
+    def __getitem__(self, name: str) -> Plain:
+        if name in self.table.attributes:
+            value = self.table.attributes[name][self.row]
+            if value is not np.ma.masked:
+                return plain(value)
+        if name == "case":
+            return self.case.id
+        view = self.table.views[0]
+        if len(name) == 2 and name[1] in "01" and name[0] in view.axes:
+            corners = view.start if name[1] == "0" else view.stop
+            return int(corners[self.row, view.axes.index(name[0])])
+        return self.case.attributes[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys([*self.table.row_attributes(self.row), "case", *self.table.corners(self.row), *self.case.attributes]))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
 def _box_texts(view: View) -> list[str]:
+    """``"0-1,0-64,64-128"`` for each row; an axis has few different intervals, so that each is put into words once."""
     prefix = f"{view.name}=" if view.name else ""
-    rows: Iterator[tuple[list[int], list[int]]] = zip(view.start.tolist(), view.stop.tolist(), strict=True)
-    return [prefix + ",".join([f"{a}-{b}" for a, b in zip(start, stop, strict=True)]) for start, stop in rows]
+    columns = [_interval_texts(view.start[:, i], view.stop[:, i]) for i in range(len(view.axes))]
+    if not columns:
+        return [prefix] * len(view)
+    return (
+        [prefix + text for text in map(",".join, zip(*columns, strict=True))] if prefix else list(map(",".join, zip(*columns, strict=True)))
+    )
+
+
+def _interval_texts(start: NDArray, stop: NDArray) -> list[str]:
+    pairs = list(zip(start.tolist(), stop.tolist(), strict=True))
+    words = {pair: f"{pair[0]}-{pair[1]}" for pair in set(pairs)}
+    return [words[pair] for pair in pairs]
 
 
 def _join_column(name: str, tables: Sequence[RoiTable]) -> NDArray:
@@ -332,5 +371,5 @@ def _join_column(name: str, tables: Sequence[RoiTable]) -> NDArray:
         column = table.attributes.get(name)
         empty = np.ma.MaskedArray(np.zeros(len(table), dtype), mask=True)
         parts.append(empty if column is None else np.ma.asarray(column, dtype))
-    joined: NDArray = np.ma.concatenate(parts)  # type: ignore[no-untyped-call]
+    joined: NDArray = np.ma.concatenate(parts)  # type: ignore[no-untyped-call, unused-ignore]  # by numpy release
     return joined

@@ -15,6 +15,7 @@ from curate_core.errors import StepError
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f\ud800-\udc7f\udd00-\udfff]")
 _INTEGER = re.compile(r"-?[0-9]+")
 _INTEGER_FORMAT = re.compile(r"[+ ]?[0-9]+d?|[+ ]?d")
+_PLAIN = re.compile(r"(?:[A-Za-z0-9_-][\w.-]*/)*[A-Za-z0-9_-][\w.-]*", re.ASCII)
 MAX_NAME_BYTES = 255
 
 
@@ -79,11 +80,14 @@ def _names(text: str, what: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-class _Values(dict[str, Any]):
+class _Values:
     """Text that is a whole number takes number formats: ``{case:04}`` works for the case "7"."""
 
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self._values = values
+
     def __getitem__(self, name: str) -> Any:
-        value = super().__getitem__(name)
+        value = self._values[name]
         return _Text(value) if isinstance(value, str) else value
 
 
@@ -102,6 +106,8 @@ def check_relative(path: str) -> str:
     Raises:
         StepError: it is absolute, has an empty, ``.`` or ``..`` part, a control character, or a name that is too long.
     """
+    if len(path) <= MAX_NAME_BYTES and _PLAIN.fullmatch(path):
+        return path  # nearly all are
     parts = path.split("/")
     if path.startswith("/") or "\\" in path or any(part in ("", ".", "..") for part in parts) or (len(path) > 1 and path[1] == ":"):
         message = f"the path {path!r} would leave the output folder or is not a plain relative path"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from curate_core.arrays import NDArray
 from curate_core.batch import Batch
@@ -13,13 +15,39 @@ from curate_core.errors import StepError
 from curate_core.grid import Grid
 from curate_core.kinds import Context, Placement, Writer, WriteSession
 from curate_core.model import Plain
+from curate_core.rois import RowValues, plain
 from curate_core.templates import PathTemplate
 
 
-def path_values(batch: Batch, row: int) -> dict[str, Plain]:
-    """What fills a path template for one sample: attributes, ``case``, ``roi``, ``id``, corners (``z0``, ``z1``, ...)."""
-    values: dict[str, Plain] = {**batch.rois.corners(row), **batch.sample_attributes(row)}
-    return {**values, "case": batch.case.id, "roi": batch.rois.roi_name(row, batch.case), "id": batch.ids[row]}
+class SampleValues(Mapping[str, Plain]):
+    """What fills a path template for one sample: ``case``, ``roi``, ``id``, ``array``, its attributes, its corners (``z0``, ``z1``, ...)
+    and the case's attributes; each is looked up when asked for, as there may be millions of samples.
+    """
+
+    def __init__(self, batch: Batch, row: int, array: str = "") -> None:
+        self.batch, self.row, self.array = batch, row, array
+
+    def __getitem__(self, name: str) -> Plain:
+        if name == "roi":
+            return self.batch.rois.roi_name(self.row, self.batch.case)
+        if name == "case":
+            return self.batch.case.id
+        if name == "id":
+            return self.batch.ids[self.row]
+        if name == "array" and self.array:
+            return self.array
+        if name in self.batch.attributes:
+            value = self.batch.attributes[name][self.row]
+            if value is not np.ma.masked:
+                return plain(value)
+        return RowValues(self.batch.rois, self.row, self.batch.case)[name]
+
+    def __iter__(self) -> Iterator[str]:
+        own = ["case", "roi", "id", *(["array"] if self.array else ())]
+        return iter(dict.fromkeys([*own, *self.batch.sample_attributes(self.row), *self.batch.rois.corners(self.row)]))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 def render_paths(template: PathTemplate, batch: Batch, array: str = "*") -> list[str]:
@@ -28,7 +56,7 @@ def render_paths(template: PathTemplate, batch: Batch, array: str = "*") -> list
     Args:
         array: what ``{array}`` becomes; a star for all arrays of a sample at once, whose names are not known before they are cut.
     """
-    return [template.render({**path_values(batch, row), "array": array}) for row in range(len(batch))]
+    return [template.render(SampleValues(batch, row, array)) for row in range(len(batch))]
 
 
 def unique_in_case(template: PathTemplate) -> bool:
@@ -72,7 +100,7 @@ class _FileSession(WriteSession):
     def __init__(self, writer: FileWriter, part: Path, context: Context) -> None:
         self.writer, self.part, self.context = writer, part, context
         self.template = PathTemplate(writer.path)
-        self._folders: set[Path] = set()
+        self._folders: set[str] = set()
 
     def write(self, batch: Batch) -> list[Mapping[str, Placement]]:
         names = self.writer.selected(batch)
@@ -81,14 +109,15 @@ class _FileSession(WriteSession):
             raise StepError(message, hint="add {array} to the path, or write only one")
         placed: list[Mapping[str, Placement]] = []
         for row in range(len(batch)):
-            values = path_values(batch, row)
             placements = {}
             for name in names:
-                relative = self.template.render({**values, "array": name})
+                values = SampleValues(batch, row, name)
+                relative = self.template.render(values)
+                folder = relative.rpartition("/")[0]
+                if folder not in self._folders:
+                    (self.part / folder).mkdir(parents=True, exist_ok=True)
+                    self._folders.add(folder)
                 target = self.part / relative
-                if target.parent not in self._folders:
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    self._folders.add(target.parent)
                 array: Any = batch.arrays[name][row]
                 self.writer.write_array(target, array, batch.grids[name](row), values)
                 placements[name] = Placement(relative, None, tuple(array.shape), array.dtype.str)

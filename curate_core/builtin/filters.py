@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 import numpy as np
@@ -54,13 +54,14 @@ class Intensity(Filter):
     def keep(self, features: Features, context: Context) -> Verdict:
         std, mean = features.columns["std"], features.columns["mean"]
         keep = np.ones(len(features), bool)
-        for bound, good in (
+        bounds: tuple[tuple[float | None, Callable[[float], NDArray]], ...] = (
             (self.min_std, lambda b: std >= b),
             (self.min_mean, lambda b: mean >= b),
             (self.max_mean, lambda b: mean <= b),
             (self.min_range, lambda b: features.columns["range"] >= b),
             (self.max_constant, lambda b: features.columns["constant"] <= b),
-        ):
+        )
+        for bound, good in bounds:
             if bound is not None:
                 keep &= good(bound)  # NaN is never good
         return Verdict(keep, std)

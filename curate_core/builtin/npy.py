@@ -17,7 +17,7 @@ from curate_core.kinds import Context, Piece, Placement, Writer, WriteSession
 from curate_core.model import Plain
 from curate_core.options import option
 from curate_core.templates import PathTemplate
-from curate_core.writing import path_values, render_paths, unique_in_case
+from curate_core.writing import SampleValues, render_paths, unique_in_case
 
 _SHARED = ("case", "array")
 
@@ -131,10 +131,9 @@ class _Files(WriteSession):
         arrays = self.writer.arrays(batch)
         placed: list[Mapping[str, Placement]] = []
         for row in range(len(batch)):
-            values = path_values(batch, row)
             placements = {}
             for name, array in arrays.items():
-                relative = self.template.render({**values, "array": name})
+                relative = self.template.render(SampleValues(batch, row, name))
                 target = self.part / relative
                 target.parent.mkdir(parents=True, exist_ok=True)
                 np.save(target, np.ascontiguousarray(array[row]), allow_pickle=False)

@@ -199,9 +199,7 @@ class ToUint8(Preprocessor):
         used = max(abs(measured["high"]), abs(measured["low"]))
         if 0 < used * 255 < int(info.max):
             low, high = measured["low"], measured["high"]
-            message = (
-                f"{dtype} values of layer {name!r} reach only from {low:g} to {high:g}: by type they would be as good as zero"
-            )
+            message = f"{dtype} values of layer {name!r} reach only from {low:g} to {high:g}: by type they would be as good as zero"
             raise StepError(message, hint='use "range": "min-max", or set "allow_dark": true')
 
 

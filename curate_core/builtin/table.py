@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
-from collections.abc import Iterable, Mapping
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 from attrs import frozen
 
-from curate_core.errors import RequestError
+from curate_core.errors import RequestError, StepError
 from curate_core.kinds import Source
 from curate_core.model import CaseSource, LayerSource, Plain, Role
 from curate_core.options import option
 from curate_core.structure import Mistakes, fill, structure
+from curate_core.templates import PathTemplate, fill_in
 
 _SHOWN = 10
+_WHOLE = re.compile(r"[+-]?(?:0|[1-9][0-9]*)")
+_DECIMAL = re.compile(r"[+-]?(?:0|[1-9][0-9]*)(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?")
 Given = dict[str, Any]
 
 
@@ -59,7 +65,7 @@ class ListSource(Source):
         if (self.table is None) == (not self.cases):
             message = 'give either "cases" or "table"'
             raise RequestError(message, where="source")
-        rows = list(self.cases) if self.table is None else read_table(self.table)
+        rows = list(self.cases) if self.table is None else read_table(self.table, [self.case])
         found = [self._case(row, f"source.cases.{i}" if self.table is None else f"{self.table}, row {i + 1}") for i, row in enumerate(rows)]
         missing = [str(file) for case in found for file in case.files() if not file.exists()]
         if missing:
@@ -81,7 +87,7 @@ class ListSource(Source):
         values = {**attributes, self.case: name}
         layers = {key: self._layer(layer, values, f"{where}, layer {key}") for key, layer in described.items()}
         try:
-            roles = {key: structure(role, Role, self.root) for key, role in row.get("roles", {}).items()}
+            roles = structure(row.get("roles", {}), dict[str, Role], self.root)
         except Mistakes as mistakes:
             raise RequestError("; ".join(map(str, mistakes.problems("roles"))), where=where) from mistakes
         return CaseSource(str(name), layers, attributes, roles, self.root)
@@ -96,6 +102,9 @@ class ListSource(Source):
         except KeyError as error:
             message = f"there is no column {error.args[0]!r}"
             raise RequestError(message, where=where, hint=f"there are {', '.join(values)}") from error
+        except (ValueError, StepError) as error:
+            message = error.message if isinstance(error, StepError) else str(error)
+            raise RequestError(message, where=where) from error
         except Mistakes as mistakes:
             raise RequestError("; ".join(map(str, mistakes.problems())), where=where) from mistakes
         files = (own.files,) if isinstance(own.files, str) else own.files
@@ -105,29 +114,37 @@ class ListSource(Source):
 
 def _fill(value: Any, values: Mapping[str, Plain]) -> Any:
     """Whole values keep their type (``"{mip}"``); text around a column makes text (``"raw/{name}.mrc"``)."""
+    if isinstance(value, list):
+        return [_fill(entry, values) for entry in value]
     filled = fill(value, values)
-    if isinstance(filled, list):
-        return [_fill(entry, values) for entry in filled]
-    return filled.format_map(values) if isinstance(filled, str) and filled is value and "{" in filled else filled
+    if filled is not value or not isinstance(value, str) or "{" not in value:
+        return filled
+    for name in PathTemplate(value).fields:
+        values[name]  # a KeyError names what is missing
+    return fill_in(value, values, "text")
 
 
-def read_table(path: Path) -> list[Given]:
+def read_table(path: Path, text: Sequence[str] = ()) -> list[Given]:
     """Rows of a CSV file with a header line, or of a JSON list of objects.
 
     In CSV, whole numbers, decimal numbers, ``true`` and ``false`` become values; an empty field is left out.
+
+    Args:
+        path: the table.
+        text: columns of a CSV file that stay text: ``1.10`` and ``1.1`` are two ids.
 
     Raises:
         RequestError: the file is missing or is neither.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        content = path.read_text(encoding="utf-8-sig")
         if path.suffix.lower() == ".json":
-            rows = json.loads(text)
+            rows = json.loads(content)
             if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
                 message = "a JSON table is a list of objects"
                 raise RequestError(message, where=str(path))
             return rows
-        reader = csv.DictReader(text.splitlines(), strict=True)
+        reader = csv.DictReader(io.StringIO(content), strict=True)
         rows = list(reader)
     except (OSError, ValueError, csv.Error) as error:
         message = f"the table cannot be read: {error}"
@@ -140,19 +157,19 @@ def read_table(path: Path) -> list[Given]:
         if None in row or None in row.values():
             message = f"row {number} has not as many fields as the header"
             raise RequestError(message, where=str(path))
-    return [{key: parse_value(value) for key, value in row.items() if value != ""} for row in rows]
+    return [{key: value if key in text else parse_value(value) for key, value in row.items() if value != ""} for row in rows]
 
 
 def parse_value(text: str) -> Plain:
     """A CSV field as a number or truth value where it plainly is one; ``007`` stays text."""
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
-    digits = text.lstrip("+-")
-    if digits.isascii() and digits.isdecimal() and (digits == "0" or not digits.startswith("0")):
-        return int(text)
-    if any(c in digits for c in ".eE") and digits[:1].isdecimal():
-        try:
-            return float(text)
-        except ValueError:
-            return text
+    try:
+        if _WHOLE.fullmatch(text):
+            return int(text)
+        if _DECIMAL.fullmatch(text):
+            number = float(text)
+            return number if math.isfinite(number) else text
+    except ValueError:  # more digits than Python turns into a number
+        pass
     return text

@@ -87,7 +87,9 @@ def _show(host: Host, failures: dict[str, str], arguments: argparse.Namespace) -
     for offers in host.conflicts():
         provider = offers[0].provider
         names = " or ".join(repr(offer.qualified) for offer in offers)
-        out.print(Text(f"several offer the {provider.kind.replace('_', ' ')} {provider.name!r}: write {names} in specs", BAD), soft_wrap=True)
+        out.print(
+            Text(f"several offer the {provider.kind.replace('_', ' ')} {provider.name!r}: write {names} in specs", BAD), soft_wrap=True
+        )
     for name, reason in failures.items():
         out.print(Text(f"{name}: {reason}", BAD), soft_wrap=True)
     if arguments.check and not failures:

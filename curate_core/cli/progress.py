@@ -6,9 +6,6 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
-
 from curate_core.cli.output import WEAK, console, count
 from curate_core.hookspec import hookimpl
 from curate_core.kinds import Outcome
@@ -27,14 +24,23 @@ class Progress:
     def __init__(self, *, quiet: bool, verbose: bool) -> None:
         self.quiet, self.verbose = quiet, verbose
         self.console = console(stderr=True)
-        self.bar: Bar | None = None
+        self.bar: Any = None
         self.task: Any = None
         self.title, self.total, self.done, self.failed = "", 0, 0, 0
         self._last = time.monotonic()
 
     def __enter__(self) -> Progress:
         if not self.quiet and self.console.is_terminal:
-            columns = (TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[said]}"))
+            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+            from rich.progress import Progress as Bar
+
+            columns = (
+                TextColumn("{task.description:<24}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[said]}"),
+            )
             self.bar = Bar(*columns, console=self.console, transient=True)
             self.bar.start()
         return self

@@ -74,7 +74,11 @@ def show(summary: Summary) -> None:
     if summary.quarantined_samples or summary.quarantined_cases:
         rows.add_row(Text("quarantine", BAD), count(summary.quarantined_samples), Text(quarantined(summary), BAD))
     rate = f", {summary.written / summary.seconds:,.0f} a second" if summary.units_done and summary.seconds > 0 else ""
-    rows.add_row(Text("written", f"bold {GOOD}"), Text(count(summary.written), "bold"), f"{size(summary.nbytes)} in {duration(summary.seconds)}{rate}")
+    rows.add_row(
+        Text("written", f"bold {GOOD}"),
+        Text(count(summary.written), "bold"),
+        f"{size(summary.nbytes)} in {duration(summary.seconds)}{rate}",
+    )
     out.print(rows)
     out.print()
     if not summary.units_done:

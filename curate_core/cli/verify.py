@@ -25,7 +25,11 @@ def run(arguments: argparse.Namespace) -> int:
     dataset = open_dataset(arguments.dataset)
     errors = console(stderr=True)
     steps = iter(track(range(len(dataset)), "verifying", console=errors, transient=True, disable=arguments.quiet or not errors.is_terminal))
-    problems = dataset.verify(lambda _: next(steps, None))
+
+    def advance(_: int) -> None:
+        next(steps, None)
+
+    problems = dataset.verify(advance)
     out = console()
     for problem in problems if arguments.verbose else problems[:SHOWN]:
         out.print(Text(problem, BAD), soft_wrap=True)

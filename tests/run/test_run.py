@@ -353,7 +353,7 @@ def test_a_dataset_is_a_map_style_dataset(lab):
 
 
 def test_too_small_a_memory_names_the_need(lab):
-    with pytest.raises(RequestError, match=r"engine.memory: .* needs about 0\.1\d GB, the engine's memory is 0\.001 GB"):
+    with pytest.raises(RequestError, match=r"engine.memory: .* needs about 0\.\d+ GB, the engine's memory is 0\.001 GB"):
         lab.run(spec={"engine": {"use": "local", "workers": 2, "memory": "1 MB"}})
 
 

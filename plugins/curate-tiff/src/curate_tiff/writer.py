@@ -96,7 +96,7 @@ class TiffWriter(FileWriter):
         with tifffile.TiffFile(path) as tif:
             series = tif.series[0]
             if series.kind == "shaped":
-                return np.asarray(tif.asarray(squeeze=False)).reshape(series.get_shape(squeeze=False))
+                return np.asarray(tif.asarray(squeeze=False))
             return np.asarray(series.asarray())
 
 
