@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -63,10 +64,12 @@ class NpyReader(Reader):
             if foreign:
                 raise ValueError(foreign)  # np.load would take it for a zip archive or a pickle
             array = np.load(path, mmap_mode="r", allow_pickle=False)
+        except SourceError:
+            raise
         except OSError as error:
             message = f"the file cannot be read: {error.strerror or error}"
             raise SourceError(message, where=str(path)) from error
-        except (ValueError, EOFError, TypeError, SyntaxError) as error:
+        except Exception as error:  # what a damaged header raises is endless: its text is parsed as Python
             message = f"this is no .npy file of numbers, or it is cut short: {error}"
             raise SourceError(message, where=str(path)) from error
         if not isinstance(array, np.ndarray) or array.dtype.kind not in "biufc":
@@ -112,7 +115,7 @@ class RawReader(Reader):
     def open(self, source: LayerSource, context: Context) -> Layer:
         path = _only(source)
         dtype = np.dtype(self.dtype)
-        expected = self.offset + int(np.prod(self.shape, dtype=np.int64)) * dtype.itemsize
+        expected = self.offset + math.prod(self.shape) * dtype.itemsize
         try:
             size = path.stat().st_size
             if size != expected:

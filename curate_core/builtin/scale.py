@@ -80,8 +80,8 @@ class ToUint8(Preprocessor):
     within 0..1, bytes pass as they are. ``min-max`` and ``percentile`` map the measured range to 0..255 and clip what lies outside.
     All results are rounded half up, exactly for integers. The layer's notes say what was done.
 
-    Integers that use less than a 255th of their type's range, as 16-bit files that hold bytes do, would come out as zero by ``type``:
-    that is refused unless ``allow_dark`` is set.
+    Integers that use less than a 255th of their type's range, as 16-bit files that hold bytes do, would come out as good as constant by
+    ``type``: that is refused unless ``allow_dark`` is set.
 
     Example::
 
@@ -123,6 +123,9 @@ class ToUint8(Preprocessor):
                     values = values[np.isfinite(values)]
                 if values.size:
                     low, high = min(low, float(values.min())), max(high, float(values.max()))
+        if low <= high and not np.isfinite(high - low):
+            message = f"layer {name!r} reaches from {low:.6g} to {high:.6g}, a distance that no float64 holds"
+            raise StepError(message)
         measured: dict[str, Plain] = {"low": low, "high": high} if low <= high else {"low": None, "high": None}
         if self.range == "percentile" and low <= high:
             edges = _edges(image.dtype, low, high)
@@ -197,9 +200,9 @@ class ToUint8(Preprocessor):
             return
         info = np.iinfo(dtype)
         used = max(abs(measured["high"]), abs(measured["low"]))
-        if 0 < used * 255 < int(info.max):
+        if 0 < used * 255 < int(info.max) - int(info.min):
             low, high = measured["low"], measured["high"]
-            message = f"{dtype} values of layer {name!r} reach only from {low:g} to {high:g}: by type they would be as good as zero"
+            message = f"{dtype} values of layer {name!r} reach only from {low:g} to {high:g}: by type they would be as good as constant"
             raise StepError(message, hint='use "range": "min-max", or set "allow_dark": true')
 
 

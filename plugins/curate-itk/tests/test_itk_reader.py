@@ -74,7 +74,7 @@ def test_nrrd_space_decides_the_flips(tmp_path: Path) -> None:
         (PLAIN.replace("little", "big"), VALUES.astype(">i2").tobytes()),
         (PLAIN + "\nbyte skip: 10", bytes(10) + VALUES.tobytes()),
         (PLAIN + "\nbyte skip: -1", bytes(7) + VALUES.tobytes()),
-        (PLAIN.replace("raw", "gzip"), gzip.compress(VALUES.tobytes())),
+        (PLAIN.replace("raw", "gzip"), gzip.compress(VALUES.tobytes(), mtime=0)),
         (PLAIN.replace("raw", "ascii"), " ".join(map(str, VALUES.ravel())).encode()),
         (PLAIN + "\nkey:=value\n# comment", VALUES.tobytes()),
     ],
