@@ -1,8 +1,8 @@
 """The whole of patchify3d against the loop that a lab writes: SimpleITK, Pillow, ImageHash, a numpy loop, Pillow again.
 
-Four volumes of 256 x 512 x 512 bytes, three axes, tiles of 224, near-duplicates dropped within each volume, kept tiles written as TIFF. Both
-run as whole processes on one core, in turn, with numba's cache warm; CPU seconds are what the system counts for the process. The
-two draw different random orders, so that they keep different tiles of much the same number.
+Four volumes of 256 x 512 x 512 bytes, three axes, tiles of 224, near-duplicates dropped within each volume, kept tiles written as TIFF.
+Both run as whole processes on one core, in turn, with numba's cache warm; CPU seconds are what the system counts for the process.
+The two draw different random orders, so that they keep different tiles of much the same number.
 
     python benchmarks/patchify3d.py [--runs 3] [--volumes 4]
 """

@@ -31,7 +31,7 @@ of_each_plugin = pytest.mark.parametrize("folder", PLUGINS, ids=lambda folder: f
 
 
 def project(folder: Path) -> dict[str, Any]:
-    return dict(tomllib.loads((folder / "pyproject.toml").read_text())["project"])
+    return dict(tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"])
 
 
 def tracked() -> list[Path]:
@@ -56,14 +56,14 @@ def shipped(file: Path) -> bool:
 
 
 def text_of(*patterns: str) -> str:
-    return "\n".join(file.read_text() for pattern in patterns for file in sorted(ROOT.glob(pattern)))
+    return "\n".join(file.read_text(encoding="utf-8") for pattern in patterns for file in sorted(ROOT.glob(pattern)))
 
 
 def lines_of(path: str) -> list[str]:
-    return [line for line in (ROOT / path).read_text().splitlines() if line and not line.startswith("#")]
+    return [line for line in (ROOT / path).read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
 
 
-TREES = {file: ast.parse(file.read_text(), str(file)) for file in tracked() if file.suffix == ".py"}
+TREES = {file: ast.parse(file.read_text(encoding="utf-8"), str(file)) for file in tracked() if file.suffix == ".py"}
 
 
 # Plugins: each has the same shape, and every list of them is complete.
@@ -90,13 +90,13 @@ def test_a_plugins_metadata_fits_the_core(folder: Path) -> None:
     assert plugin["entry-points"] == {"curate.plugins": {short: f"{package}.plugin"}}
     assert "curate-core>=0.1,<0.2" in plugin["dependencies"]
     assert "curate-core[testing]" in plugin["optional-dependencies"]["test"]
-    assert (folder / "LICENSE").read_text() == (ROOT / "LICENSE").read_text()
+    assert (folder / "LICENSE").read_text(encoding="utf-8") == (ROOT / "LICENSE").read_text(encoding="utf-8")
 
 
 def test_all_distributions_have_the_version_of_the_changelog() -> None:
     versions = {project(folder)["version"] for folder in PROJECTS}
     assert versions == {curate_core.__version__}
-    assert f"\n## {curate_core.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+    assert f"\n## {curate_core.__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     sources = {folder.name: text_of(f"plugins/{folder.name}/src/*/__init__.py") for folder in PLUGINS}
     stated = {name: re.findall(r'__version__ = "(.*?)"', source) for name, source in sources.items()}
     assert {name for name, found in stated.items() if found not in ([], [curate_core.__version__])} == set()
@@ -134,7 +134,7 @@ def test_each_tox_environment_collects_its_own_tests() -> None:
 def test_every_supported_interpreter_is_in_the_matrix() -> None:
     classifiers = [c for c in project(ROOT)["classifiers"] if re.search(r":: 3\.\d+$", c)]
     supported = {c.rsplit(".", 1)[1] for c in classifiers}
-    matrix = re.search(r"py\{(.*?)\}-\{types,core", (ROOT / "tox.ini").read_text())
+    matrix = re.search(r"py\{(.*?)\}-\{types,core", (ROOT / "tox.ini").read_text(encoding="utf-8"))
     assert matrix is not None
     assert {name.removeprefix("3") for name in matrix[1].split(",")} == supported
     assert project(ROOT)["requires-python"] == f">=3.{min(supported)},<3.{int(max(supported)) + 1}"
@@ -174,10 +174,10 @@ def test_the_import_rules_place_every_module_of_the_core() -> None:
 
 @of_each_plugin
 def test_the_readme_names_every_plugin_and_installs_it(folder: Path) -> None:
-    readme = (ROOT / "README.md").read_text()
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert folder.name in readme
     assert f"-e plugins/{folder.name}" in readme or "-r requirements-dev.txt" in readme
-    assert folder.name in (folder / "README.md").read_text()
+    assert folder.name in (folder / "README.md").read_text(encoding="utf-8")
 
 
 # Dependencies.
@@ -231,14 +231,14 @@ def names(lines: list[str]) -> set[str]:
 
 
 def test_nothing_executes_from_data() -> None:
-    """Tests alone may pickle, to show that what goes to a worker arrives there."""
+    """Tests alone may: to show that what goes to a worker arrives there, and that the documentation's examples run."""
     forbidden = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
     found = []
     for file, tree in TREES.items():
-        imported = [] if "/tests/" in f"/{name_of(file)}" else imports(tree)
-        found += [f"{name_of(file)}: {module}" for module in imported if module.split(".")[0] in forbidden]
-        calls = [node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
-        found += [f"{name_of(file)}: {call}" for call in calls if call in {"eval", "exec"}]
+        if "/tests/" not in f"/{name_of(file)}":
+            found += [f"{name_of(file)}: {module}" for module in imports(tree) if module.split(".")[0] in forbidden]
+            calls = [node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
+            found += [f"{name_of(file)}: {call}" for call in calls if call in {"eval", "exec"}]
     assert found == []
 
 
@@ -254,19 +254,32 @@ def imports(tree: ast.Module) -> list[str]:
 
 
 def test_numpy_loads_and_saves_without_pickle() -> None:
-    """What is shipped says so at every call; a test may leave it to numpy's default for ``load``, never turn it on."""
+    """What is shipped says so at every call; a test may leave ``load`` to numpy's default, never turn it on."""
     found = []
     for file, tree in TREES.items():
         for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and ast.unparse(node.func) in {"np.load", "np.save", "numpy.load", "numpy.save"}:
+            call = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+            if isinstance(node, ast.Call) and (call == "np.load" or (call == "np.save" and shipped(file))):
                 said = {k.arg: ast.unparse(k.value) for k in node.keywords}.get("allow_pickle", "nothing")
                 if said != "False" and (shipped(file) or said != "nothing"):
                     found.append(f"{name_of(file)}:{node.lineno}: {ast.unparse(node)}")
     assert found == []
 
 
+def test_text_files_are_read_and_written_as_utf_8() -> None:
+    """The default follows the machine's settings, and the same run must give the same bytes everywhere."""
+    positional = {"read_text": 0, "write_text": 1}
+    found = []
+    for file, tree in TREES.items():
+        for node in ast.walk(tree) if shipped(file) else ():
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and len(node.args) == positional.get(node.func.attr):
+                said = [keyword.arg for keyword in node.keywords]
+                found += [f"{name_of(file)}:{node.lineno}: {ast.unparse(node)}"] if "encoding" not in said else []
+    assert found == []
+
+
 def test_modules_are_short_or_say_why_not() -> None:
-    lengths = {name_of(file): len(file.read_text().splitlines()) for file in TREES if shipped(file)}
+    lengths = {name_of(file): len(file.read_text(encoding="utf-8").splitlines()) for file in TREES if shipped(file)}
     too_long = {name for name, length in lengths.items() if length > MAX_LINES}
     assert too_long == set(LONG_MODULES)
 
@@ -291,7 +304,7 @@ def test_no_file_knows_the_machine_it_was_written_on() -> None:
     found = []
     for file in tracked():
         try:
-            content = file.read_text()
+            content = file.read_text(encoding="utf-8")
         except UnicodeDecodeError:
             continue
         found += [f"{name_of(file)}: {match[0]}" for match in place.finditer(content)]
@@ -303,7 +316,7 @@ SPECS = [pytest.param(file, id=name_of(file)) for file in sorted((ROOT / "specs"
 
 @pytest.mark.parametrize("spec", SPECS)
 def test_a_spec_says_what_it_is_for_and_has_a_test(spec: Path) -> None:
-    content = json.loads(spec.read_text())
+    content = json.loads(spec.read_text(encoding="utf-8"))
     assert len(content.get("description", "")) > 20
     schema = (spec.parent / content["$schema"]).resolve()
     assert schema.name == "curate.schema.json"
@@ -313,7 +326,7 @@ def test_a_spec_says_what_it_is_for_and_has_a_test(spec: Path) -> None:
 
 
 def test_every_error_and_its_exit_code_are_documented() -> None:
-    page = (ROOT / "docs/reference/exit-codes.md").read_text()
+    page = (ROOT / "docs/reference/exit-codes.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `(\w+)` \| (\d+) \|", page, re.MULTILINE)
     documented = {name: int(code) for name, code in rows}
     classes = [c for c in vars(errors).values() if isinstance(c, type) and issubclass(c, errors.CurateError)]
@@ -321,12 +334,14 @@ def test_every_error_and_its_exit_code_are_documented() -> None:
 
 
 def test_the_readme_and_ci_run_the_same_tests() -> None:
-    assert re.search(r"pip install tox && \S*tox\b", (ROOT / "README.md").read_text())
-    assert "pip install --quiet tox" in (ROOT / ".ci/run").read_text()
+    assert re.search(r"pip install tox && \S*tox\b", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert "pip install --quiet tox" in (ROOT / ".ci/run").read_text(encoding="utf-8")
     assert (ROOT / ".ci/run").stat().st_mode & 0o100, ".ci/run must be executable"
 
 
 def test_nobody_is_told_to_install_a_strangers_package() -> None:
     """The name ``curate`` on the package index belongs to someone else."""
     wrong = re.compile(r"pip install (?:-\S+ )*[\"']?curate(?![\w-])")
-    assert [name_of(f) for f in tracked() if f.suffix in {".md", ".py", ".toml", ".txt"} and wrong.search(f.read_text())] == []
+    assert [
+        name_of(f) for f in tracked() if f.suffix in {".md", ".py", ".toml", ".txt"} and wrong.search(f.read_text(encoding="utf-8"))
+    ] == []

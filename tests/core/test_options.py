@@ -33,8 +33,8 @@ from curate_core.options import OptionInfo, info_of, option
         ({"min_length": 1}, "", "must not be empty"),
         ({"min_length": 2}, (1,), "needs at least 2 entries, has 1"),
         ({"min_length": 1}, (1,), None),
-        ({"ge": 1}, np.float64(0.5), "np.float64(0.5) must be at least 1"),
-        ({"ge": 1}, np.int64(0), "np.int64(0) must be at least 1"),
+        ({"ge": 1}, np.float64(0.5), f"{np.float64(0.5)!r} must be at least 1"),
+        ({"ge": 1}, np.int64(0), f"{np.int64(0)!r} must be at least 1"),
     ],
 )
 def test_problems(info, value, problem):
