@@ -58,8 +58,9 @@ class Pad(Transform):
         return batch
 
     def _value(self, dtype: np.dtype[Any]) -> Any:
-        value = np.asarray(self.value).astype(dtype)
-        if float(value) != self.value:
+        with np.errstate(all="ignore"):
+            value = np.asarray(self.value).astype(dtype)
+        if not np.isfinite(value) or (dtype.kind != "f" and value != self.value):  # floats take the nearest that they have
             message = f"padding of {self.value:g} does not exist among {dtype} values"
             raise StepError(message)
         return value
@@ -74,7 +75,8 @@ def _padded(grid: GridOf, before: Sequence[int], after: Sequence[int]) -> GridOf
 
 def lossless(values: NDArray, dtype: np.dtype[Any]) -> str:
     """What a cast would lose, in words; empty when nothing. NaN counts as kept by floats."""
-    if np.can_cast(values.dtype, dtype, "safe"):
+    into_float = values.dtype.kind in "iu" and dtype.kind == "f"
+    if np.can_cast(values.dtype, dtype, "safe") and not (into_float and values.dtype.itemsize == 8):  # NumPy calls int64 to float64 safe
         return ""
     with np.errstate(all="ignore"):
         cast = values.astype(dtype)
@@ -82,13 +84,16 @@ def lossless(values: NDArray, dtype: np.dtype[Any]) -> str:
         same = (back == values) | ((values != values) & (back != back))
         if dtype.kind in "iu" and values.dtype.kind == "f":  # huge floats wrap and may come back by luck
             info = np.iinfo(dtype)
-            same &= (values >= float(info.min)) & (values <= float(info.max))
+            same &= (values >= float(info.min)) & (values < float(int(info.max) + 1))
+        if into_float:  # and so may those that a huge integer became
+            same &= cast.astype(np.float64) < float(int(np.iinfo(values.dtype).max) + 1)
+            same &= np.isfinite(cast)
         if dtype.kind in "iu" and values.dtype.kind in "iu":
             same &= (cast < 0) == (values < 0)
     if same.all():
         return ""
-    example = values[~same][0]
-    return f"{int((~same).sum())} of {values.size} {values.dtype} values would change, such as {example:.10g} to {cast[~same][0]:.10g}"
+    example = values[~same][0].item()
+    return f"{int((~same).sum())} of {values.size} {values.dtype} values would change, such as {example} to {cast[~same][0].item()}"
 
 
 def cast_checked(values: NDArray, dtype: np.dtype[Any], what: str, *, lossy: bool = False) -> NDArray:
@@ -141,9 +146,10 @@ def _into_range(values: NDArray, dtype: np.dtype[Any]) -> NDArray:
     if dtype.kind in "iu":
         info = np.iinfo(dtype)
         if values.dtype.kind == "f":
-            values = np.rint(np.nan_to_num(values.astype(np.float64), nan=0.0))
-            top = float(info.max)
-            return np.clip(values, float(info.min), top if int(top) <= info.max else float(np.nextafter(top, 0)))
+            rounded = np.rint(np.nan_to_num(values.astype(np.float64), nan=0.0))
+            beyond = float(int(info.max) + 1)  # a power of two, which a float holds; the greatest int64 is none
+            inside = np.clip(rounded, float(info.min), np.nextafter(beyond, 0)).astype(dtype)
+            return np.where(rounded >= beyond, dtype.type(info.max), inside)
         return (
             np.clip(values, max(info.min, np.iinfo(values.dtype).min), min(info.max, np.iinfo(values.dtype).max))
             if values.dtype.kind != "b"
@@ -205,7 +211,7 @@ class Normalize(Transform):
                 deviation = np.array([np.sqrt(known["moment"] / known["count"])])
             shift, scale = (mean, deviation) if self.mode == "z-score" else (low, high - low)
             shape = (-1,) + (1,) * (values.ndim - 1)
-            scale = np.where(scale > 0, scale, np.inf).reshape(shape)
+            scale = np.where((scale > 0) & (high > low), scale, np.inf).reshape(shape)  # rounding gives constants a deviation
             batch = batch.with_array(name, ((values - shift.reshape(shape)) / scale).astype(np.float32))
         return batch
 
