@@ -45,7 +45,7 @@ class Intensity(Filter):
         for i, row in enumerate(rows):  # a row at a time stays in cache, and gives the same bits in any batch
             columns["mean"][i], columns["std"][i] = _mean_std(row)
             if self.min_range is not None:
-                low, high = np.percentile(row, [1, 99])
+                low, high = np.percentile(row.astype(np.float64) if row.dtype.kind in "bf" else row, [1, 99])
                 columns["range"][i] = high - low
             if self.max_constant is not None:
                 columns["constant"][i] = np.count_nonzero(row == row.min()) / row.size

@@ -85,7 +85,9 @@ def test_two_files_for_one_layer_are_named(tmp_path):
 
 def test_a_pattern_without_a_field_is_refused(tmp_path):
     touch(tmp_path, "a.npy")
-    with pytest.raises(RequestError, match=r"^source.pattern: the pattern '\*.npy' has no field, .* \(name what varies, such as \{case\}\)$"):
+    with pytest.raises(
+        RequestError, match=r"^source.pattern: the pattern '\*.npy' has no field, .* \(name what varies, such as \{case\}\)$"
+    ):
         found(tmp_path, "*.npy")
 
 

@@ -94,7 +94,11 @@ def test_a_layer_without_channels_passes():
 def test_a_channel_that_is_not_there():
     with pytest.raises(StepError, match=r"^layer 'image' has 3 channels, there is no channel 3 \(the last is 2\)$"):
         applied(PickChannel, values((4, 5, 3)), "yxc", channel=3)
-    for wrong, message in ((-1, "-1 must be at least 0"), ("red", "'red' is not one of 'luminance'"), (True, "expected a whole number or text")):
+    for wrong, message in (
+        (-1, "-1 must be at least 0"),
+        ("red", "'red' is not one of 'luminance'"),
+        (True, "expected a whole number or text"),
+    ):
         with pytest.raises(Mistakes, match=message):
             structure({"channel": wrong}, PickChannel, None)
 

@@ -91,7 +91,7 @@ BROKEN = [
     (npy_bytes(np.zeros(3, "u1,f4")), "only .npy files of numbers or booleans are images"),
     (npy_bytes(np.zeros((3, 0, 2))), "the array has shape (3, 0, 2), which holds no voxels"),
     (npy_bytes(np.float32(3)), "the array has shape (), which holds no voxels"),
-    (npy_bytes(np.zeros((1, 1, 1, 1, 2))), "the array has 5 axes, of which curate knows no names (name them with \"axes\")"),
+    (npy_bytes(np.zeros((1, 1, 1, 1, 2))), 'the array has 5 axes, of which curate knows no names (name them with "axes")'),
 ]
 
 

@@ -95,14 +95,23 @@ MISTAKES = [
     ({"case": "a", "layers": {}}, r"^source.cases.0: no layers are described"),
     ({"case": "a", "layers": ["a.npy"]}, r"^source.cases.0: no layers are described"),
     ({"case": "a", "layers": {"ct": "a.npy"}}, r'^source.cases.0, layer ct: a layer is an object with "files" or "uri"$'),
-    ({"case": "a", "n": 1, "layers": {"ct": {"files": "{path}"}}}, r"^source.cases.0, layer ct: there is no column 'path' \(there are n, case\)$"),
+    (
+        {"case": "a", "n": 1, "layers": {"ct": {"files": "{path}"}}},
+        r"^source.cases.0, layer ct: there is no column 'path' \(there are n, case\)$",
+    ),
     ({"case": "a", "layers": {"ct": {"files": "x{path}"}}}, r"^source.cases.0, layer ct: there is no column 'path'"),
     ({"case": "a", "layers": {"ct": {"files": 3}}}, r"^source.cases.0, layer ct: files: expected text or a list, got 3$"),
-    ({"case": "a", "layers": {"ct": {"spacing": ["1"], "unit": 3}}}, r"^source.cases.0, layer ct: spacing.0: .*; unit: expected text, got 3$"),
+    (
+        {"case": "a", "layers": {"ct": {"spacing": ["1"], "unit": 3}}},
+        r"^source.cases.0, layer ct: spacing.0: .*; unit: expected text, got 3$",
+    ),
     ({"case": "a", "layers": IMAGE, "roles": {"p": {"input": []}}}, r"^source.cases.0: roles.p.input: unknown option 'input'"),
     ({"case": "a", "layers": IMAGE, "roles": ["ct"]}, r"^source.cases.0: roles: expected an object, got a list$"),
     ({"case": "a", "layers": {"ct": {"files": "x{"}}}, r"^source.cases.0, layer ct: Single '\{' encountered in format string"),
-    ({"case": "a", "layers": {"ct": {"files": "{case.__class__}.npy"}}}, r"^source.cases.0, layer ct: \{case.__class__\} in the path '\{case.__class__\}.npy' is not a plain name"),
+    (
+        {"case": "a", "layers": {"ct": {"files": "{case.__class__}.npy"}}},
+        r"^source.cases.0, layer ct: \{case.__class__\} in the path '\{case.__class__\}.npy' is not a plain name",
+    ),
 ]
 
 
@@ -148,7 +157,11 @@ def test_ids_in_a_table_stay_text(data):
     (data / "t.csv").write_text("case,v\n1.1,1.10\n1.10,2\n1e3,3\n")
     cases = found(data, table="t.csv", layers={"image": {"files": "a.npy", "of": "{case}", "v": "{v}"}})
     assert [case.id for case in cases] == ["1.1", "1.10", "1e3"]
-    assert [dict(case.layers["image"].options) for case in cases] == [{"of": "1.1", "v": 1.1}, {"of": "1.10", "v": 2}, {"of": "1e3", "v": 3}]
+    assert [dict(case.layers["image"].options) for case in cases] == [
+        {"of": "1.1", "v": 1.1},
+        {"of": "1.10", "v": 2},
+        {"of": "1e3", "v": 3},
+    ]
 
 
 def test_values_of_columns_are_not_filled_in_again(data):

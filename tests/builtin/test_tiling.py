@@ -122,7 +122,10 @@ def test_tiles_on_a_section_are_those_of_its_axes(stride, edge):
     start, stop, _ = boxes_of_sections((6, 17, 11), "zyx", "zx", (4, 3), stride, edge)
     steps = stride or (4, 3)
     truth = [
-        ([z, y, x], [zz, y + 1, xx]) for y in range(17) for z, zz in by_hand(6, 4, steps[0], edge) for x, xx in by_hand(11, 3, steps[1], edge)
+        ([z, y, x], [zz, y + 1, xx])
+        for y in range(17)
+        for z, zz in by_hand(6, 4, steps[0], edge)
+        for x, xx in by_hand(11, 3, steps[1], edge)
     ]
     assert list(zip(start.tolist(), stop.tolist(), strict=True)) == truth
 

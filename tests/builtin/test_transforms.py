@@ -208,9 +208,7 @@ def test_constant_values_become_zero(mode, over):
         np.testing.assert_array_equal(got, np.zeros((2, 3, 5)))
 
 
-BATCHES = st.lists(
-    st.lists(st.floats(-1e4, 1e4), min_size=1, max_size=12).map(lambda v: np.array([v])), min_size=1, max_size=6
-)
+BATCHES = st.lists(st.lists(st.floats(-1e4, 1e4), min_size=1, max_size=12).map(lambda v: np.array([v])), min_size=1, max_size=6)
 
 
 @given(BATCHES, st.randoms(use_true_random=False), st.sampled_from([0.0, 1e6]))

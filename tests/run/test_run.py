@@ -22,10 +22,14 @@ PATHS = {
     "plain": {},
     "sample filter": {"filter": [{"use": "toy-bright", "min": 1500}]},
     "case filter": {"filter": [{"use": "toy-unique"}]},
-    "dataset filter": {"filter": [{"use": "toy-bright", "min": 1450}, {"use": "toy-unique", "within": "dataset"}, {"use": "toy-bright", "min": 1500}]},
+    "dataset filter": {
+        "filter": [{"use": "toy-bright", "min": 1450}, {"use": "toy-unique", "within": "dataset"}, {"use": "toy-bright", "min": 1500}]
+    },
     "group filter": {"filter": [{"use": "toy-unique", "within": {"attribute": "group"}}]},
     "two barriers": {"filter": [{"use": "toy-unique"}, {"use": "toy-unique", "within": "dataset"}]},
-    "no pixels": {"filter": [{"use": "toy-first", "count": 50}, {"use": "toy-first", "count": 100, "within": "dataset"}, {"use": "toy-unique"}]},
+    "no pixels": {
+        "filter": [{"use": "toy-first", "count": 50}, {"use": "toy-first", "count": 100, "within": "dataset"}, {"use": "toy-unique"}]
+    },
     "case statistics": {"transform": [{"use": "toy-scale"}]},
     "dataset statistics": {"transform": [{"use": "toy-scale", "over": "dataset"}], "filter": [{"use": "toy-unique"}]},
     "stack": {"filter": [{"use": "toy-unique", "within": "dataset"}], "write": [{"use": "toy-stack"}]},

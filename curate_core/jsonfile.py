@@ -1,0 +1,55 @@
+"""JSON that people write: read strictly, with errors that say where."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from curate_core.errors import Problem, SpecError
+
+MAX_BYTES = 16 << 20
+MAX_DEPTH = 64
+
+
+def parse_json(text: str, where: str) -> Any:
+    """JSON, strictly: no repeated keys, no NaN, no nesting beyond reason.
+
+    Raises:
+        SpecError: what is wrong, with line and column where known.
+    """
+    if len(text) > MAX_BYTES:
+        raise SpecError([Problem("", f"the file has {len(text) / 1e6:.0f} MB, a spec has at most {MAX_BYTES / 1e6:.0f}")], where=where)
+    repeated: list[str] = []
+
+    def pairs(entries: list[tuple[str, Any]]) -> dict[str, Any]:
+        keys = [key for key, _ in entries]
+        repeated.extend(sorted({key for key in keys if keys.count(key) > 1}) if len(set(keys)) < len(keys) else [])
+        return dict(entries)
+
+    try:
+        value = json.loads(text, object_pairs_hook=pairs, parse_constant=_no_constant)
+    except json.JSONDecodeError as error:
+        hint = f"line {error.lineno}, column {error.colno}"
+        raise SpecError([Problem("", f"this is not JSON: {error.msg}", hint)], where=where) from error
+    except (ValueError, RecursionError) as error:
+        detail = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise SpecError([Problem("", f"this is not JSON: {detail}")], where=where) from error
+    if repeated:
+        raise SpecError([Problem("", f"the key {key!r} stands twice in one object") for key in dict.fromkeys(repeated)], where=where)
+    if _depth(value) > MAX_DEPTH:
+        raise SpecError([Problem("", f"it is nested more than {MAX_DEPTH} deep")], where=where)
+    return value
+
+
+def _no_constant(name: str) -> Any:
+    message = f"{name} is not a JSON number"
+    raise ValueError(message)
+
+
+def _depth(value: Any) -> int:
+    depth, level = 0, [value] if isinstance(value, dict | list) else []
+    while level:
+        depth += 1
+        children = [child for v in level for child in (v.values() if isinstance(v, dict) else v)]
+        level = [child for child in children if isinstance(child, dict | list)]
+    return depth
