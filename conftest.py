@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from hypothesis import settings
+
 HERE = Path(__file__).parent
 NEED_PLUGINS = ["tests/specs", "tests/packaging", "benchmarks"]
 
@@ -22,5 +24,8 @@ def ignored(environment: str) -> list[str]:
         return ["tests", "benchmarks", *(path for name, path in plugins.items() if name not in factors)]
     return []
 
+
+settings.register_profile("curate", deadline=None)  # a busy machine is no mistake
+settings.load_profile("curate")
 
 collect_ignore = ["curate_core", *ignored(os.environ.get("TOX_ENV_NAME", ""))]  # the scaffold holds tests of packages to be

@@ -27,7 +27,7 @@ def parse_json(text: str, where: str) -> Any:
         return dict(entries)
 
     try:
-        value = json.loads(text, object_pairs_hook=pairs, parse_constant=_no_constant)
+        value = json.loads(text, object_pairs_hook=pairs, parse_constant=no_constant)
     except json.JSONDecodeError as error:
         hint = f"line {error.lineno}, column {error.colno}"
         raise SpecError([Problem("", f"this is not JSON: {error.msg}", hint)], where=where) from error
@@ -41,7 +41,7 @@ def parse_json(text: str, where: str) -> Any:
     return value
 
 
-def _no_constant(name: str) -> Any:
+def no_constant(name: str) -> Any:
     message = f"{name} is not a JSON number"
     raise ValueError(message)
 

@@ -90,6 +90,7 @@ def _save_lines(path: Path, cases: Cases) -> None:
                 "grids": {name: grid.to_json() for name, grid in grids.items()},
                 "name": table.name,
                 "identity": table.identity,
+                "views": [{"axes": view.axes, "layers": list(view.layers), "name": view.name} for view in table.views],
             }
             file.write(json.dumps(head) + "\n")
             for row in range(len(table)):
@@ -119,42 +120,86 @@ def _load_lines(path: Path) -> dict[str, tuple[RoiTable, dict[str, Grid]]]:
                 continue
             try:
                 line = json.loads(text)
+                if not isinstance(line["case"], str):
+                    raise TypeError(f"the case {line['case']} is no text")
+                found = rows.setdefault(line["case"], [])
                 if "grids" in line:
                     heads[line["case"]] = line
-                    rows.setdefault(line["case"], [])
                 else:
-                    line.setdefault("views", [line])
-                    rows.setdefault(line["case"], []).append(line)
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                    found.append(_checked(line))
+            except KeyError as error:
+                message = f"line {number} is no ROI: it has no {error}"
+                raise RequestError(message, where=str(path)) from error
+            except (ValueError, TypeError, AttributeError) as error:
                 message = f"line {number} is no ROI: {error}"
                 raise RequestError(message, where=str(path)) from error
-    found = {}
-    for case, lines in rows.items():
-        head = heads.get(case, {})
+    return {case: _case(case, heads.get(case, {}), lines) for case, lines in rows.items()}
+
+
+def _checked(line: dict[str, Any]) -> dict[str, Any]:
+    """A line with its views in a list; an error says what is wrong with it."""
+    line.setdefault("views", [line])
+    for view in line["views"]:
+        axes, start, stop = view["axes"], view["start"], view["stop"]
+        if not len(start) == len(stop) == len(axes):
+            message = f"start {start} and stop {stop} do not fit the axes {axes!r}"
+            raise ValueError(message)
+        if "drop" in view and view["drop"] not in axes:
+            message = f"drop {view['drop']!r} is none of the axes {axes!r}"
+            raise ValueError(message)
+    for name, value in line.setdefault("attributes", {}).items():
+        if isinstance(value, list | dict):
+            message = f"the attribute {name!r} holds {value}, which is no plain value"
+            raise ValueError(message)
+    if not line["views"]:
+        message = "it has no views"
+        raise ValueError(message)
+    return line
+
+
+def _case(case: str, head: Mapping[str, Any], lines: list[dict[str, Any]]) -> tuple[RoiTable, dict[str, Grid]]:
+    try:
         grids = {name: Grid.from_json(grid) for name, grid in head.get("grids", {}).items()}
         if lines:
-            found[case] = (_table(lines, head), grids)
-    return found
+            return _table(lines, head), grids
+        views = [
+            View(np.zeros((0, len(v["axes"]))), np.zeros((0, len(v["axes"]))), v["axes"], v["layers"], v["name"]) for v in head["views"]
+        ]
+        return RoiTable(views, name=head["name"], identity=""), grids  # no rows, so no column that could name them
+    except (ValueError, TypeError) as error:
+        message = f"case {case}: {error}"
+        raise ValueError(message) from error
 
 
 def _table(lines: list[dict[str, Any]], head: Mapping[str, Any]) -> RoiTable:
+    described = [[(v["axes"], tuple(v.get("layers", ())), v.get("name", "")) for v in line["views"]] for line in lines]
+    if any(kinds != described[0] for kinds in described):
+        message = "the ROIs of one case need the same axes, layers and names of views"
+        raise ValueError(message)
     views = []
-    for index, first in enumerate(lines[0]["views"]):
+    for index, (axes, layers, name) in enumerate(described[0]):
         entries = [line["views"][index] for line in lines]
-        axes = first["axes"]
-        if any(entry["axes"] != axes for entry in entries):
-            message = "the ROIs of one case need the same axes"
-            raise ValueError(message)
         drops = [axes.index(entry["drop"]) if "drop" in entry else -1 for entry in entries]
         drop = drops if any(value >= 0 for value in drops) else None
         start, stop = ([entry[key] for entry in entries] for key in ("start", "stop"))
-        views.append(View(start, stop, axes, first.get("layers", ()), first.get("name", ""), drop))
-    names = dict.fromkeys(name for line in lines for name in line.get("attributes", {}))
-    columns: dict[str, NDArray] = {}
-    for name in names:
-        values = [line.get("attributes", {}).get(name) for line in lines]
-        fill = type(next(value for value in values if value is not None))()
-        column = np.array([fill if value is None else value for value in values])
-        missing = [value is None for value in values]
-        columns[name] = np.ma.MaskedArray(column, missing) if any(missing) else column
+        views.append(View(start, stop, axes, layers, name, drop))
+    columns = {}
+    for name in dict.fromkeys(name for line in lines for name in line["attributes"]):
+        column = _column(name, [line["attributes"].get(name) for line in lines])
+        if column is not None:
+            columns[name] = column
     return RoiTable(views, columns, head.get("name", ""), head.get("identity", ""))
+
+
+def _column(name: str, values: list[Any]) -> NDArray | None:
+    """Values as a column, masked where they are null; None where all are."""
+    kinds = {type(value) for value in values if value is not None}
+    if not kinds:
+        return None
+    if len(kinds) > 1 and kinds != {int, float}:
+        message = f"the attribute {name!r} holds numbers and text, or other kinds together"
+        raise ValueError(message)
+    fill = kinds.pop()()
+    column = np.array([fill if value is None else value for value in values])
+    missing = [value is None for value in values]
+    return np.ma.MaskedArray(column, missing) if any(missing) else column

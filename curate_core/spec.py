@@ -14,7 +14,7 @@ from attrs import frozen
 
 from curate_core.errors import PluginError, Problem, RequestError, SpecError, StepError, nearest
 from curate_core.host import Host, Offer
-from curate_core.jsonfile import MAX_BYTES, parse_json
+from curate_core.jsonfile import MAX_BYTES, no_constant, parse_json
 from curate_core.kinds import Component
 from curate_core.model import Plain, frozen_mapping
 from curate_core.options import option
@@ -181,7 +181,7 @@ def override(given: Mapping[str, Plain], settings: Sequence[str]) -> dict[str, P
         if not equals or not path:
             raise SpecError([Problem("", f"--set takes KEY=VALUE, such as rois.0.size=256, got {setting!r}")])
         try:
-            new = json.loads(text, parse_constant=_no_constant)
+            new = json.loads(text, parse_constant=no_constant)
         except (ValueError, RecursionError):
             new = text
         *parents, last = path.split(".")

@@ -311,7 +311,7 @@ def test_no_file_knows_the_machine_it_was_written_on() -> None:
     assert found == []
 
 
-SPECS = [pytest.param(file, id=name_of(file)) for file in sorted((ROOT / "specs").rglob("*.json"))]
+SPECS = [pytest.param(file, id=name_of(file)) for file in sorted((ROOT / "specs").rglob("*.json")) if file.name != "curate.schema.json"]
 
 
 @pytest.mark.parametrize("spec", SPECS)

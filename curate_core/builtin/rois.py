@@ -106,13 +106,13 @@ class GridRois(RoiFinder):
             return RoiTable.boxes(start, stop, axes, layers=self.layers)
         found = []
         for plane in self.planes:
-            if len(axes) == 2 and set(plane) == set(axes):
+            if len(axes) == 2 and sorted(plane) == sorted(axes):
                 start, stop = boxes_of_grid(self._edges(shape, axes))
                 found.append((start, stop, np.full(len(start), -1, np.int8), plane))
                 continue
-            if len(plane) != len(axes) - 1 or not set(plane) < set(axes):
+            if len(axes) != 3 or len(plane) != 2 or len(set(plane) & set(axes)) != 2:
                 message = f"{plane!r} is no plane of a layer with the axes {axes!r}"
-                raise StepError(message, hint="name all its spatial axes but one")
+                raise StepError(message, hint="name two of its spatial axes")
             inside = "".join(axis for axis in axes if axis in plane)
             rows, columns = self._edges([n for n, axis in zip(shape, axes, strict=True) if axis in plane], inside)
             found.append((*sections(shape, axes, plane, rows, columns, self.spacing), plane))

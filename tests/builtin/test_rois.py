@@ -116,8 +116,14 @@ def test_the_plane_of_an_image_is_the_image():
 
 @pytest.mark.parametrize("plane", ["x", "xyz", "xc", "xx"])
 def test_planes_that_are_none(plane):
-    with pytest.raises(StepError, match=rf"^'{plane}' is no plane of a layer with the axes 'zyx' \(name all its spatial axes but one\)$"):
+    with pytest.raises(StepError, match=rf"^'{plane}' is no plane of a layer with the axes 'zyx' \(name two of its spatial axes\)$"):
         found(GridRois, make_case(values((4, 5, 6, 2)), "zyxc"), size=2, planes=[plane])
+
+
+@pytest.mark.parametrize(("axes", "plane"), [("yx", "x"), ("yx", "xyx"), ("yx", "xz"), ("x", "x"), ("x", "xy")])
+def test_planes_of_images_and_lines_that_are_none(axes, plane):
+    with pytest.raises(StepError, match=rf"^'{plane}' is no plane of a layer with the axes '{axes}'"):
+        found(GridRois, make_case(values((4, 4)[: len(axes)])), size=2, planes=[plane])
 
 
 def test_sizes_and_strides_must_fit_the_axes():

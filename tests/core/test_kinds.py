@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from attrs import frozen
 
-from curate_core import kinds
+from curate_core import context as context_module
 from curate_core.arrays import MapArray
 from curate_core.kinds import (
     CASE,
@@ -76,7 +76,7 @@ def test_rejected_samples_are_remembered():
 @pytest.mark.parametrize("dtype", ["uint8", ">i2", "float32", "bool"])
 def test_materialised_layers_equal_what_they_come_from(tmp_path, monkeypatch, shape, dtype):
     values = np.arange(int(np.prod(shape))).reshape(shape).astype(dtype)
-    monkeypatch.setattr(kinds, "slabs", lambda array: small_slabs(array))
+    monkeypatch.setattr(context_module, "slabs", lambda array: small_slabs(array))
     calls = []
 
     def twice(array):
@@ -93,7 +93,7 @@ def test_materialised_layers_equal_what_they_come_from(tmp_path, monkeypatch, sh
     again = Context("resample#1", 0, folder=tmp_path / "new" / "folder").materialise("ct", lazy)
     np.testing.assert_array_equal(np.asarray(again), values)
     assert len(calls) == seen  # read from where it was kept
-    assert [path.name for path in (tmp_path / "new" / "folder").iterdir()] == ["resample-1.ct.npy"]
+    assert [path.name for path in (tmp_path / "new" / "folder").iterdir()] == ["resample+1.ct.npy"]
     if values.size:
         with pytest.raises(ValueError, match="read-only"):
             again[...] = 0
