@@ -7,8 +7,19 @@ from typing import Any
 
 from curate_core.errors import Problem, SpecError
 
-MAX_BYTES = 16 << 20
+MAX_BYTES = 16_000_000
 MAX_DEPTH = 64
+
+
+def check_size(size: int, where: str) -> None:
+    """Refuse a file that is too large to be a spec, before it is read.
+
+    Raises:
+        SpecError: it is.
+    """
+    if size > MAX_BYTES:
+        message = f"the file has {size / 1e6:.0f} MB, a spec has at most {MAX_BYTES / 1e6:.0f}"
+        raise SpecError([Problem("", message)], where=where)
 
 
 def parse_json(text: str, where: str) -> Any:
@@ -17,8 +28,6 @@ def parse_json(text: str, where: str) -> Any:
     Raises:
         SpecError: what is wrong, with line and column where known.
     """
-    if len(text) > MAX_BYTES:
-        raise SpecError([Problem("", f"the file has {len(text) / 1e6:.0f} MB, a spec has at most {MAX_BYTES / 1e6:.0f}")], where=where)
     repeated: list[str] = []
 
     def pairs(entries: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -42,6 +51,7 @@ def parse_json(text: str, where: str) -> Any:
 
 
 def no_constant(name: str) -> Any:
+    """Refuse ``NaN`` and ``Infinity``, which Python reads and JSON does not know."""
     message = f"{name} is not a JSON number"
     raise ValueError(message)
 

@@ -14,7 +14,7 @@ from attrs import frozen
 
 from curate_core.errors import PluginError, Problem, RequestError, SpecError, StepError, nearest
 from curate_core.host import Host, Offer
-from curate_core.jsonfile import MAX_BYTES, no_constant, parse_json
+from curate_core.jsonfile import check_size, no_constant, parse_json
 from curate_core.kinds import Component
 from curate_core.model import Plain, frozen_mapping
 from curate_core.options import option
@@ -225,8 +225,8 @@ def load(path: str | os.PathLike[str] | Mapping[str, Plain], host: Host, setting
         return validate(override(path, settings), host, folder or Path.cwd(), "spec")
     file = Path(path)
     try:
-        size = file.stat().st_size
-        text = file.read_text(encoding="utf-8-sig") if size <= MAX_BYTES else "x" * (MAX_BYTES + 1)
+        check_size(file.stat().st_size, str(path))
+        text = file.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
         message = "there is no such spec"
         raise RequestError(message, where=str(path)) from error

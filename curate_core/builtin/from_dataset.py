@@ -70,13 +70,22 @@ class SamplesReader(Reader):
     """
 
     version: ClassVar[int] = 1
-    dataset: Path = option(doc="Folder of the dataset.")
-    case: str = option(doc="Id of the case in it.")
-    array: str = option(doc="Name of the array.")
+    dataset: Path | None = option(doc="Folder of the dataset.", default=None)
+    case: str = option(doc="Id of the case in it.", default="")
+    array: str = option(doc="Name of the array.", default="")
     content: str = option(doc="Hash of what the samples are.", default="")
 
     def open(self, source: LayerSource, context: Context) -> Layer:
-        rows = _rows_by_case(str(self.dataset))[self.case]
+        if self.dataset is None:
+            message = "the layer comes from no curated dataset"
+            raise SourceError(message, where=source.describe(), hint='use the source "dataset"')
+        rows = _rows_by_case(str(self.dataset)).get(self.case)
+        if rows is None:
+            message = f"the dataset {self.dataset} has no case {self.case!r}"
+            raise SourceError(message, where=source.describe())
+        if any(self.array not in row["arrays"] for row in rows):
+            message = f"not every sample of case {self.case!r} has the array {self.array!r}"
+            raise SourceError(message, where=source.describe())
         dtypes = sorted({row["arrays"][self.array]["dtype"] for row in rows})
         ranks = {len(row["arrays"][self.array]["shape"]) for row in rows}
         if len(dtypes) != 1 or len(ranks) != 1 or not ranks <= set(AXES):

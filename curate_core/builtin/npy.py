@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,7 +20,9 @@ from curate_core.options import option
 from curate_core.templates import PathTemplate
 from curate_core.writing import SampleValues, render_paths, unique_in_case
 
-_SHARED = ("case", "array")
+_OPEN_FILES = 16
+"""Parts mapped at once: there may be more parts than a process may have open files."""
+_LOSSLESS = 'cast them in an earlier step, or name a "dtype" that holds them'
 
 
 @frozen
@@ -50,12 +53,18 @@ class NpyWriter(Writer):
         if self.layers is not None and "array" in fields:
             message = "path: {array} has no meaning where layers are written as one"
             raise ValueError(message)
+        if self.layers is not None and len(set(self.layers)) < len(self.layers):
+            message = f"layers: {list(self.layers)} names an array twice"
+            raise ValueError(message)
         if self.dtype is not None:
             try:
-                np.dtype(self.dtype)
+                kind = np.dtype(self.dtype).kind
             except TypeError as error:
                 message = f"dtype: {self.dtype!r} is not the name of a NumPy type"
                 raise ValueError(message) from error
+            if kind not in "biufc":
+                message = f"dtype: {self.dtype!r} is not a type of numbers"
+                raise ValueError(message)
 
     def paths(self, batch: Batch) -> list[str] | None:
         return None if self.stack else render_paths(PathTemplate(self.path), batch)
@@ -92,17 +101,14 @@ class NpyWriter(Writer):
                 message = f"arrays of different types cannot be written as one ({kinds})"
                 raise StepError(message, hint='name a "dtype" that holds them all')
             dtype = parts[0].dtype if self.dtype is None else np.dtype(self.dtype)
-            chosen = {"stack": np.stack([cast_checked(p, dtype, f"array {n!r}") for n, p in zip(self.layers, parts, strict=True)], axis=1)}
+            return {"stack": np.stack([_as(p, dtype, name) for name, p in zip(self.layers, parts, strict=True)], axis=1)}
         if self.dtype is None:
             return chosen
-        return {name: cast_checked(values, np.dtype(self.dtype), f"array {name!r}") for name, values in chosen.items()}
+        return {name: _as(values, np.dtype(self.dtype), name) for name, values in chosen.items()}
 
     def assemble(self, out: Path, pieces: Sequence[Piece], context: Context) -> list[Plain]:
-        sources: dict[Path, NDArray] = {}
-        for piece in pieces:
-            if piece.path not in sources:
-                sources[piece.path] = np.load(piece.path, mmap_mode="r", allow_pickle=False)
-        kinds = {(array.shape[1:], array.dtype.str) for array in sources.values()}
+        opened = lru_cache(_OPEN_FILES)(lambda path: np.load(path, mmap_mode="r", allow_pickle=False))
+        kinds = {(array.shape[1:], array.dtype.str) for array in map(opened, dict.fromkeys(piece.path for piece in pieces))}
         if len(kinds) > 1:
             described = " and ".join(sorted(f"{shape} {dtype}" for shape, dtype in kinds))
             message = f"samples of different kinds cannot share {pieces[0].path.name}: {described}"
@@ -111,7 +117,7 @@ class NpyWriter(Writer):
         target = np.lib.format.open_memmap(out, "w+", np.dtype(dtype), (len(pieces), *shape))
         for position, piece in enumerate(pieces):
             place: Any = piece.place
-            target[position] = sources[piece.path][place]
+            target[position] = opened(piece.path)[place]
         target.flush()
         return list(range(len(pieces)))
 
@@ -119,6 +125,10 @@ class NpyWriter(Writer):
         array = np.load(path, mmap_mode="r" if place is not None else None, allow_pickle=False)
         index: Any = place
         return array if place is None else array[index]
+
+
+def _as(values: NDArray, dtype: np.dtype[Any], name: str) -> NDArray:
+    return cast_checked(values, dtype, f"array {name!r}", hint=_LOSSLESS)
 
 
 class _Files(WriteSession):

@@ -96,8 +96,14 @@ def lossless(values: NDArray, dtype: np.dtype[Any]) -> str:
     return f"{int((~same).sum())} of {values.size} {values.dtype} values would change, such as {example} to {cast[~same][0].item()}"
 
 
-def cast_checked(values: NDArray, dtype: np.dtype[Any], what: str, *, lossy: bool = False) -> NDArray:
+def cast_checked(
+    values: NDArray, dtype: np.dtype[Any], what: str, *, lossy: bool = False, hint: str = 'set "lossy": true to accept that'
+) -> NDArray:
     """Values as another type.
+
+    Args:
+        what: what to call the values in a message.
+        hint: what to do about a loss.
 
     Raises:
         StepError: some would change and ``lossy`` is not set; says how many and to what.
@@ -106,7 +112,7 @@ def cast_checked(values: NDArray, dtype: np.dtype[Any], what: str, *, lossy: boo
         problem = lossless(values, dtype)
         if problem:
             message = f"{what} cannot become {dtype} without loss: {problem}"
-            raise StepError(message, hint='set "lossy": true to accept that')
+            raise StepError(message, hint=hint)
     with np.errstate(all="ignore"):
         return values.astype(dtype)
 

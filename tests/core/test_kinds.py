@@ -12,6 +12,7 @@ import pytest
 from attrs import frozen
 
 from curate_core import context as context_module
+from curate_core import kinds
 from curate_core.arrays import MapArray
 from curate_core.kinds import (
     CASE,
