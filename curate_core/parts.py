@@ -49,9 +49,12 @@ class Parts:
             yield aside
             target = self.path(key)
             target.parent.mkdir(parents=True, exist_ok=True)
-            if target.exists():
-                shutil.rmtree(target)
-            aside.rename(target)
+            try:
+                aside.rename(target)
+            except OSError:
+                if not target.is_dir():
+                    raise
+                shutil.rmtree(aside)  # a worker that outlived a killed run was here first, with the same bytes
         except BaseException:
             shutil.rmtree(aside, ignore_errors=True)
             raise

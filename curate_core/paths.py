@@ -20,7 +20,7 @@ from curate_core.steps import split
 def sample_paths(spec: Spec, case: Case, table: RoiTable) -> list[tuple[str, int]] | None:
     """(path, row) of each sample under each writer that gives it one of its own; None where that is not known before it is cut."""
     found: list[tuple[str, int]] = []
-    batch = without_pixels(case, table, [""] * len(table), np.arange(len(table)))
+    batch = without_pixels(case, table, table.ids(case.id), np.arange(len(table)))
     for step in spec.write:
         assert isinstance(step.component, Writer)
         for part, applies in split(step, batch):

@@ -20,6 +20,7 @@ from curate_core.digest import key_of
 from curate_core.errors import RequestError, SourceError, StepError
 from curate_core.grid import Grid
 from curate_core.kinds import Context, Reader, RoiFinder, Source
+from curate_core.layout import DATASET
 from curate_core.model import Case, CaseSource, Image, Layer, LayerSource, Plain
 from curate_core.options import option
 from curate_core.rois import RoiTable
@@ -45,9 +46,9 @@ class DatasetSource(Source):
     def find(self) -> Iterable[CaseSource]:
         paths = [self.path] if isinstance(self.path, Path) else list(self.path)
         for path in paths:
-            dataset = _dataset(str(path))
+            dataset = _dataset(path)
             prefix = f"{path.name}/" if len(paths) > 1 else ""
-            for case, rows in _rows_by_case(str(path)).items():
+            for case, rows in _rows_by_case(path).items():
                 names = self.arrays or tuple(name for name in rows[0]["arrays"] if all(name in row["arrays"] for row in rows))
                 layers = {}
                 for name in names:
@@ -79,7 +80,7 @@ class SamplesReader(Reader):
         if self.dataset is None:
             message = "the layer comes from no curated dataset"
             raise SourceError(message, where=source.describe(), hint='use the source "dataset"')
-        rows = _rows_by_case(str(self.dataset)).get(self.case)
+        rows = _rows_by_case(self.dataset).get(self.case)
         if rows is None:
             message = f"the dataset {self.dataset} has no case {self.case!r}"
             raise SourceError(message, where=source.describe())
@@ -143,10 +144,10 @@ class _Stack(LazyArray):
     @property
     def rows(self) -> list[dict[str, Any]]:
         """Manifest rows of the samples."""
-        return _rows_by_case(str(self.source[0]))[self.source[1]]
+        return _rows_by_case(self.source[0])[self.source[1]]
 
     def read_box(self, where: Box) -> NDArray:
-        dataset = _dataset(str(self.source[0]))
+        dataset = _dataset(self.source[0])
         out = np.zeros([s.stop - s.start for s in where], self.dtype)
         for i, number in enumerate(range(where[0].start, where[0].stop)):
             values = np.asarray(dataset.read(self.rows[number]["arrays"][self.source[2]]))[where[1:]]
@@ -163,18 +164,32 @@ def _stack_of(image: Image) -> object:
     return array
 
 
-@lru_cache(maxsize=8)
-def _dataset(path: str) -> Dataset:
-    return Dataset(Path(path))
+def _dataset(path: Path) -> Dataset:
+    return _opened(path, _stamp(path))[0]
 
 
-@lru_cache(maxsize=8)
-def _rows_by_case(path: str) -> dict[str, list[dict[str, Any]]]:
+def _rows_by_case(path: Path) -> dict[str, list[dict[str, Any]]]:
     """Manifest rows of a dataset by case, in manifest order."""
+    return _opened(path, _stamp(path))[1]
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """Changes whenever a run has changed the dataset."""
+    try:
+        found = (path / DATASET).stat()
+    except OSError:
+        return (0, 0)  # opening it says what is missing
+    return (found.st_mtime_ns, found.st_ino)
+
+
+@lru_cache(maxsize=8)
+def _opened(path: Path, stamp: tuple[int, int]) -> tuple[Dataset, dict[str, list[dict[str, Any]]]]:
+    """A dataset and its manifest rows by case; read again when it has changed."""
+    dataset = Dataset(path)
     found: dict[str, list[dict[str, Any]]] = {}
-    for row in _dataset(path).rows():
+    for row in dataset.rows():
         found.setdefault(row["case"], []).append(row)
-    return found
+    return dataset, found
 
 
 def _columns(rows: list[Mapping[str, Any]]) -> dict[str, NDArray]:

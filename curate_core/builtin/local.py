@@ -6,6 +6,7 @@ import multiprocessing
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from typing import Any, ClassVar
 
@@ -177,6 +178,7 @@ def _serve(pipe: Connection, work: Work, worker: Worker) -> None:
     import signal
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    _die_with_parent()
     while True:
         try:
             unit = pipe.recv()
@@ -189,6 +191,15 @@ def _serve(pipe: Connection, work: Work, worker: Worker) -> None:
             pipe.send(result)
         except (BrokenPipeError, OSError):
             return
+
+
+def _die_with_parent() -> None:
+    """Where the system can (Linux), a worker ends with the process that started it, so that a killed run leaves none behind."""
+    import ctypes
+    import signal
+
+    with suppress(AttributeError, OSError):
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def _do(work: Work, unit: Unit, worker: Worker) -> tuple[Any, Exception | None]:

@@ -103,7 +103,7 @@ def test_filtering_again_is_filtering_at_once(bench):
     assert summary.dropped == {"intensity": 9}
     assert [row["id"] for row in bench.rows("two")] == [row["id"] for row in bench.rows("at-once")]
     np.testing.assert_array_equal(bench.arrays("two"), bench.arrays("at-once"))
-    assert sorted(row["sample"] for row in bench.open("two").dropped()) == sorted(row["sample"] for row in bench.open("at-once").dropped())
+    assert sorted(row["id"] for row in bench.open("two").dropped()) == sorted(row["id"] for row in bench.open("at-once").dropped())
     scores = {row["id"]: row["scores"]["intensity"] for row in bench.rows("two")}
     bench.again("three", "two")
     assert {row["id"]: row["attributes"]["score_intensity"] for row in bench.rows("three")} == scores
@@ -144,7 +144,7 @@ def test_several_datasets_become_one(bench):
     bench.again("both", ["one", "two"])
     rows = bench.rows("both")
     assert {row["case"] for row in rows} == {"one/s1", "one/s2", "one/s10", "two/s1"}
-    old = {row["attributes"]["group"] + "/" + row["id"]: row for row in rows}
+    old = {row["id"]: row for row in rows}
     for name in ("one", "two"):
         for row, array in zip(bench.rows(name), bench.arrays(name), strict=True):
             assert row["sha256"] == old[f"{name}/{row['id']}"]["sha256"], row
