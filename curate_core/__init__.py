@@ -22,7 +22,7 @@ _HOMES = {
     "curate_core.options": ["option"],
     "curate_core.providers": ["Provider"],
     "curate_core.rois": ["RoiTable", "View"],
-    "curate_core.run": ["run"],
+    "curate_core.runner": ["run"],
     "curate_core.structure": ["ByteSize"],
 }  # fmt: skip
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from curate_core.options import option
     from curate_core.providers import Provider
     from curate_core.rois import RoiTable, View
-    from curate_core.run import run
+    from curate_core.runner import run
     from curate_core.structure import ByteSize
 
 __version__ = "0.1.0"

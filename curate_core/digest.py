@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import attrs
 import numpy as np
+from attrs import frozen
 
 from curate_core.arrays import NDArray
 from curate_core.errors import SourceError
@@ -70,6 +71,40 @@ def stamp(path: Path) -> Stamp | None:
     except OSError:
         return None
     return None if path.is_dir() else (status.st_size, status.st_mtime_ns, status.st_ino)
+
+
+@frozen
+class Known:
+    """What is known of a source file's content.
+
+    Attributes:
+        stamp: of the file, taken before it was read; None: it cannot tell of changes.
+        digest: of its content and that of its companions.
+        companions: (path, stamp) of other files that it leads to.
+    """
+
+    stamp: Stamp | None
+    digest: str
+    companions: tuple[tuple[str, Stamp | None], ...] = ()
+
+    def holds(self, path: Path) -> bool:
+        """Whether, by the stamps, the content is still the same."""
+        if self.stamp is None or self.stamp != stamp(path):
+            return False
+        return all(known is not None and known == stamp(Path(other)) for other, known in self.companions)
+
+
+def known_content(path: Path, companions: Sequence[Path]) -> Known:
+    """Read a file and its companions; stamps are taken first.
+
+    Raises:
+        SourceError: one cannot be read.
+    """
+    own, others = stamp(path), tuple((str(other), stamp(other)) for other in companions)
+    digest = file_digest(path)
+    if companions:
+        digest = key_of(digest, [file_digest(other) for other in companions])
+    return Known(own, digest, others)
 
 
 def source_key(case: CaseSource, digests: Mapping[Path, str], seed: int) -> str:

@@ -32,7 +32,12 @@ class CurateError(Exception):
         return f"{text} ({self.hint})" if self.hint else text
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (_rebuild, (type(self), self.message, self.where, self.hint))
+        return (_rebuild, (type(self), self.message, self.where, self.hint), self._notes())
+
+    def _notes(self) -> dict[str, list[str]] | None:
+        """What pickling keeps besides: notes hold the traceback of another process."""
+        notes = getattr(self, "__notes__", None)
+        return {"__notes__": list(notes)} if notes else None
 
 
 def _rebuild(cls: type[CurateError], message: str, where: str, hint: str) -> CurateError:
@@ -93,7 +98,7 @@ class SpecError(RequestError):
         super().__init__("\n".join([heading, *(f"  {problem}" for problem in self.problems)]), where=where)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (_rebuild_spec, (self.problems, self.where))
+        return (_rebuild_spec, (self.problems, self.where), self._notes())
 
 
 def _rebuild_spec(problems: Sequence[Problem], where: str) -> SpecError:

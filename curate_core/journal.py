@@ -18,7 +18,7 @@ from typing import IO, Any
 
 from attrs import frozen
 
-from curate_core.digest import Stamp
+from curate_core.digest import Known
 from curate_core.durable import replace_file, sync_below
 from curate_core.errors import RequestError
 from curate_core.layout import WORK
@@ -55,7 +55,7 @@ class Journal:
     Attributes:
         name: of the spec that the folder belongs to; empty for a new one.
         parts: key -> record of each finished part.
-        memo: file -> (stamp, digest) of sources hashed before.
+        memo: file -> what is known of a source that was hashed before.
         committed: keys of the written parts whose data are in the dataset's files.
         pending: plan of a commit that was begun and not ended; None: there is none.
     """
@@ -64,7 +64,7 @@ class Journal:
         self.path = output / WORK / "journal.jsonl"
         self.name = ""
         self.parts: dict[str, Record] = {}
-        self.memo: dict[str, tuple[Stamp, str]] = {}
+        self.memo: dict[str, Known] = {}
         self.committed: frozenset[str] = frozenset()
         self.pending: str | None = None
         self._waiting: list[str] = []
@@ -91,7 +91,8 @@ class Journal:
             record = Record(**value)
             self.parts[record.key] = record
         elif kind == "file":
-            self.memo[value["path"]] = (tuple(value["stamp"]), value["digest"])
+            others = tuple((path, None if found is None else tuple(found)) for path, found in value["companions"])
+            self.memo[value["path"]] = Known(tuple(value["stamp"]), value["digest"], others)
         elif kind == "name":
             self.name = value["name"]
         elif kind == "commit":
@@ -114,10 +115,17 @@ class Journal:
         fields = {"key": record.key, "case": record.case, "stage": record.stage, "block": record.block}
         self._add({"type": "part", **fields, "facets": dict(record.facets), "info": dict(record.info)})
 
-    def add_file(self, path: str, stamp: Stamp, digest: str) -> None:
-        """Remember the hash of a source."""
-        self.memo[path] = (stamp, digest)
-        self._add({"type": "file", "path": path, "stamp": list(stamp), "digest": digest})
+    def add_file(self, path: str, known: Known) -> None:
+        """Remember the hash of a source, if its stamp can tell of changes."""
+        self.memo[path] = known
+        if known.stamp is not None:
+            others = [[other, None if found is None else list(found)] for other, found in known.companions]
+            self._add({"type": "file", "path": path, "stamp": list(known.stamp), "digest": known.digest, "companions": others})
+
+    def unchanged(self, path: Path) -> str | None:
+        """The hash of a source that, by its stamps, is as it was when it was hashed; None: it must be read."""
+        known = self.memo.get(str(path))
+        return known.digest if known is not None and known.holds(path) else None
 
     def add_commit(self, plan: str) -> None:
         """A commit begins: its plan, all that it needs, is on disk."""
@@ -156,8 +164,8 @@ class Journal:
         wanted = set(live)
         self._waiting.clear()
         self.begin(self.name)
-        for path, (stamp, digest) in sorted(self.memo.items()):
-            self.add_file(path, stamp, digest)
+        for path, known in sorted(self.memo.items()):
+            self.add_file(path, known)
         kept = [record for key, record in sorted(self.parts.items()) if key in wanted]
         self.parts = {}
         for record in kept:

@@ -71,6 +71,10 @@ class Reader(Component):
             SourceError: the file cannot be read; says what was expected of it.
         """
 
+    def companions(self, path: Path) -> tuple[Path, ...]:
+        """Other files that a file leads to (the voxels beside a header), so that their content joins the keys."""
+        return ()
+
     def resident(self, source: LayerSource) -> int:
         """Bytes of anonymous memory that the opened layer holds: 0 where it is memory-mapped or read box by box."""
         return sum(file.stat().st_size for file in source.files if file.exists())

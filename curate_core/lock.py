@@ -26,7 +26,7 @@ def lock_content(spec: Spec, host: Host, bench: Bench, states: Sequence[CaseStat
         described = load_json(bench.parts.path(state.prepared.name) / "case.json")
         readers = {name: layer["reader"] for name, layer in described["layers"].items()}
         hashes = {
-            name: [journal.memo[str(f)][1] if str(f) in journal.memo else None for f in layer.files]
+            name: [journal.memo[str(f)].digest if str(f) in journal.memo else None for f in layer.files]
             for name, layer in state.source.layers.items()
         }
         cases[state.source.id] = {"readers": readers, "sha256": dict(hashes)}

@@ -126,6 +126,19 @@ class Opener:
         except Mistakes as mistakes:
             raise SourceError("; ".join(map(str, mistakes.problems())), where=source.describe()) from mistakes
 
+    def companions(self, case: CaseSource) -> dict[Path, tuple[Path, ...]]:
+        """File -> other files that it leads to, by the word of its reader; none where that cannot tell."""
+        found: dict[Path, tuple[Path, ...]] = {}
+        for name, source in case.layers.items():
+            step = self.spec.reader_for(name, case.attributes)
+            for file in source.files:
+                try:
+                    reader, _ = self._reader(step, attrs.evolve(source, files=(file,)), case)
+                    found[file] = () if file.is_dir() else tuple(reader.companions(file))
+                except (CurateError, OSError):
+                    found[file] = ()  # opening the layer will say what is wrong
+        return found
+
     def resident(self, case: CaseSource) -> int:
         """Estimate of the memory that the case's open layers hold."""
         total = 0

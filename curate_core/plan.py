@@ -9,7 +9,7 @@ import numpy as np
 from attrs import frozen
 
 from curate_core.cut import row_bytes, without_pixels
-from curate_core.digest import file_digest, source_key, stamp
+from curate_core.digest import known_content, source_key
 from curate_core.errors import CurateError, RequestError
 from curate_core.grid import Grid
 from curate_core.host import Host
@@ -23,7 +23,7 @@ from curate_core.prepare import find_rois as find_table
 from curate_core.prepare import open_case
 from curate_core.rois import RoiTable
 from curate_core.rounds import CaseState, Rounds
-from curate_core.run import check_output, find_cases
+from curate_core.runner import check_output, find_cases
 from curate_core.spec import Spec
 from curate_core.survey import Survey, early_survivors
 from curate_core.unit import Bench
@@ -79,7 +79,8 @@ def make_plan(spec: Spec, host: Host, find: bool = False) -> Plan:
     parts = Parts(spec.output)
     journal.parts = {key: record for key, record in journal.parts.items() if parts.has(key)}
     bench = Bench(spec, host, spec.output, Worker())
-    states = [CaseState(case, source_key(case, _digests(case, journal), spec.seed)) for case in cases]
+    opener = Opener(spec, host, lambda step, case: bench.context(step, case.id))
+    states = [CaseState(case, source_key(case, _digests(case, journal, opener), spec.seed)) for case in cases]
     earlier = {(record.case, record.stage, record.block): record for record in journal.parts.values()}
     rounds = Rounds(bench, journal, states, closing=False)
     units = rounds.ready()
@@ -102,12 +103,11 @@ def make_plan(spec: Spec, host: Host, find: bool = False) -> Plan:
     )
 
 
-def _digests(case: CaseSource, journal: Journal) -> Mapping[Path, str]:
+def _digests(case: CaseSource, journal: Journal, opener: Opener) -> Mapping[Path, str]:
     digests = {}
-    for file in case.files():
-        known = journal.memo.get(str(file))
+    for file, others in opener.companions(case).items():
         try:
-            digests[file] = known[1] if known is not None and known[0] == stamp(file) else file_digest(file)
+            digests[file] = journal.unchanged(file) or known_content(file, others).digest
         except CurateError:
             digests[file] = "unreadable"
     return digests

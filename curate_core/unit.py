@@ -12,13 +12,14 @@ import numpy as np
 from attrs import frozen
 
 from curate_core.arrays import NDArray
-from curate_core.digest import Stamp, file_digest, stamp
+from curate_core.digest import Known, known_content
 from curate_core.errors import RunError, SourceError
 from curate_core.host import Host, default_host
 from curate_core.journal import Record
 from curate_core.keys import Key, Keys, statistic_name
 from curate_core.kinds import Context, Measuring, Preprocessor, Unit, Worker
 from curate_core.model import Case, CaseSource, Plain
+from curate_core.opening import Opener
 from curate_core.parts import Parts, load_json, save_json
 from curate_core.prepare import Prepared, load_prepared, open_case, prepare
 from curate_core.samples import Samples, measure, score, write, writer_of
@@ -103,7 +104,7 @@ class Bench:
         self._held: tuple[str, Case, Prepared] | None = None
 
     def do(self, task: Task) -> Any:
-        """Fingerprint a case, or take it through the stages; returns (file, stamp, digest) triples, or records.
+        """Fingerprint a case, or take it through the stages; returns (file, what is known) pairs, or records.
 
         Raises:
             SourceError, StepError: the case is to blame.
@@ -111,7 +112,7 @@ class Bench:
             RunError: the disk is.
         """
         if not task.source:
-            return fingerprint(task.case)
+            return self._fingerprint(task.case)
         try:
             stage = self.stages[task.stage]
             return [self._measure_case(task, stage)] if stage.kind == "measure-case" else self._advance(task, stage)
@@ -130,6 +131,10 @@ class Bench:
             with blame(step, case):
                 self._states[step.path] = None if step.component is None else step.component.setup(self.worker)
         return Context(step.name, self.spec.seed, case, self._states[step.path], statistics, folder)
+
+    def _fingerprint(self, case: CaseSource) -> list[tuple[str, Known]]:
+        opener = Opener(self.spec, self.host, lambda step, source: self.context(step, source.id))
+        return [(str(file), known_content(file, others)) for file, others in opener.companions(case).items()]
 
     def _measure_case(self, task: Task, stage: Stage) -> Record:
         assert stage.step is not None
@@ -231,11 +236,6 @@ def unpack(alive: bytes | None, count: int) -> NDArray:
     if alive is None:
         return np.ones(count, bool)
     return np.unpackbits(np.frombuffer(alive, np.uint8), count=count).astype(bool)
-
-
-def fingerprint(case: CaseSource) -> list[tuple[str, Stamp | None, str]]:
-    """(file, stamp, digest) of each of a case's files; the stamp is taken before the content is read."""
-    return [(str(file), stamp(file), file_digest(file)) for file in dict.fromkeys(case.files())]
 
 
 def _is_below(path: object, folder: Path) -> bool:

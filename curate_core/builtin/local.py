@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from attrs import define, frozen
 
-from curate_core.errors import CurateError, RequestError, StepError
+from curate_core.errors import CurateError, PluginError, RequestError, RunError, SourceError, StepError
 from curate_core.kinds import Engine, EngineSession, Outcome, Unit, Worker
 from curate_core.options import option
 from curate_core.structure import ByteSize
@@ -133,9 +133,9 @@ class _Pool(EngineSession):
                 process.process.join()
                 code = process.process.exitcode
                 self._end(process)
-                how = f"killed by signal {-code}" if code is not None and code < 0 else f"ended with exit code {code}"
+                how = f"was killed by signal {-code}" if code is not None and code < 0 else f"ended with exit code {code}"
                 hint = "signal 9 is what the system sends when memory ends" if code == -9 else ""
-                yield Outcome(unit, "lost", None, StepError(f"the worker was {how}", where=unit.label, hint=hint))
+                yield Outcome(unit, "lost", None, StepError(f"the worker {how}", where=unit.label, hint=hint))
                 continue
             process.unit = None
             yield _outcome(unit, value, error)
@@ -188,7 +188,12 @@ def _serve(pipe: Connection, work: Work, worker: Worker) -> None:
             return
         result = _do(work, unit, worker)
         try:
-            pipe.send(result)
+            try:
+                pipe.send(result)
+            except (BrokenPipeError, OSError):
+                raise
+            except Exception as error:  # the value does not pickle, and nothing of it was sent
+                pipe.send((None, _portable(error)))
         except (BrokenPipeError, OSError):
             return
 
@@ -216,6 +221,9 @@ def _portable(error: Exception) -> Exception:
     text = "".join(traceback.format_exception(error))
     if not isinstance(error, CurateError):
         error = StepError(f"{type(error).__name__}: {error}", hint="a bug in curate; --debug shows where")
+    elif type(error).__module__ != CurateError.__module__:  # a plugin's own may not survive pickling: its nearest kind does
+        kind = next(k for k in type(error).__mro__ if k in (RequestError, SourceError, StepError, RunError, PluginError, CurateError))
+        error = kind(error.message, where=error.where, hint=error.hint)
     error.add_note(text)
     error.__cause__ = error.__context__ = None
     return error

@@ -110,7 +110,7 @@ class Invert(Preprocessor):
 class Crop(Preprocessor):
     """Keep a box of each layer.
 
-    Give ``setup`` and ``stop`` by the letters of the axes; an axis left out is kept whole, negative numbers count from the end.
+    Give ``start`` and ``stop`` by the letters of the axes; an axis left out is kept whole, negative numbers count from the end.
 
     Example::
 

@@ -28,7 +28,7 @@ def configure(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Do it; returns the exit code."""
     from curate_core.cli.progress import Progress
-    from curate_core.run import run as run_spec
+    from curate_core.runner import run as run_spec
 
     with Progress(quiet=arguments.quiet, verbose=arguments.verbose) as progress:
         summary = run_spec(

@@ -22,5 +22,5 @@ def run_spec(spec: Mapping[str, Any], folder: Path) -> Any:
         CurateError: as ``curate run`` would report it.
     """
     whole = {"version": 1, "name": "test", "output": "out", "engine": {"use": "local", "workers": 0}, **spec}
-    import_module("curate_core.run").run(whole, folder=folder)
+    import_module("curate_core.runner").run(whole, folder=folder)
     return import_module("curate_core.dataset").open(folder / str(whole["output"]))

@@ -79,7 +79,7 @@ def test_an_interrupt_says_how_to_continue(desk, monkeypatch):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("curate_core.run.run", interrupt)
+    monkeypatch.setattr("curate_core.runner.run", interrupt)
     code, _, error = desk("run", desk.path)
     assert code == 130
     assert "run the same command again to continue" in error

@@ -9,7 +9,7 @@ import pytest
 
 import curate_core
 from curate_core.host import default_host
-from curate_core.run import run
+from curate_core.runner import run
 from curate_core.testing.fixtures import write_distribution
 
 

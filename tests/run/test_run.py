@@ -304,7 +304,7 @@ def test_a_killed_run_continues_to_the_same_bytes(lab, path, workers, tmp_path):
     reference = lab.tree(tmp_path / "reference")
     spec["engine"] = {"use": "local", "workers": workers}
     (lab.folder / "spec.json").write_text(json.dumps(spec))
-    script = "import sys; from curate_core.run import run; run(sys.argv[1])"
+    script = "import sys; from curate_core.runner import run; run(sys.argv[1])"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     kills = 0
     for attempt in range(30):

@@ -15,7 +15,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 import curate_core
-from curate_core.run import run
+from curate_core.runner import run
 
 ROOT = Path(__file__).parents[2]
 SPEC = ROOT / "specs/em/patchify3d.json"

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import sys
 import textwrap
 from pathlib import Path
@@ -90,3 +91,12 @@ def test_its_conformance_test_passes(my_lab):
 def test_its_files_exist():
     for target in re.findall(r"\]\(([^)#]+)\)", README):
         assert (ROOT / target).exists(), target
+
+
+def test_its_python_works(tmp_path, monkeypatch):
+    """Run as written, from a copy of the specs."""
+    shutil.copytree(ROOT / "specs", tmp_path / "specs")
+    monkeypatch.chdir(tmp_path)
+    space: dict = {}
+    exec(compile(blocks("python")[0], "README", "exec"), space)
+    assert space["summary"].written == len(space["dataset"]) > len(space["left"]) > 0

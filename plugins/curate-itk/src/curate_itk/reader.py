@@ -46,6 +46,10 @@ class ItkReader(Reader):
             notes["geometry"] = "qform; the file's sform lies elsewhere"
         return Image(_array(path, header, found), grid, notes)
 
+    def companions(self, path: Path) -> tuple[Path, ...]:
+        layout = read_header(path).layout
+        return () if layout is None or layout.path == path else (layout.path,)
+
     def resident(self, source: LayerSource) -> int:
         path = _one_file(source)
         header = read_header(path)

@@ -15,7 +15,7 @@ from typing import Any
 from curate_core import __version__
 from curate_core.commit import Commit, Quarantined, finish, load_files
 from curate_core.continuing import Earlier, load_earlier
-from curate_core.digest import Stamp, source_key, stamp
+from curate_core.digest import Known, source_key
 from curate_core.errors import CurateError, RequestError, RunError, SourceError, StepError
 from curate_core.host import Host, default_host
 from curate_core.journal import Journal, Lock
@@ -215,20 +215,19 @@ class _Run:
         unknown = []
         for case in sources:
             for file in case.files():
-                known = journal.memo.get(str(file))
-                if known is not None and known[0] == stamp(file):
-                    digests[file] = known[1]
+                known = journal.unchanged(file)
+                if known is not None:
+                    digests[file] = known
             if any(file not in digests for file in case.files()):
                 unknown.append(Unit(case.id, case.id, Task(case)))
         if unknown:
             self.host.hook.curate_round_started(title="hashing sources", total_units=len(unknown))
         for outcome in session.run(unknown):
             if outcome.status == "done":
-                triples: list[tuple[str, Stamp | None, str]] = outcome.value
-                for path, found, digest in triples:
-                    digests[Path(path)] = digest
-                    if found is not None:
-                        journal.add_file(path, found, digest)
+                pairs: list[tuple[str, Known]] = outcome.value
+                for path, found in pairs:
+                    digests[Path(path)] = found.digest
+                    journal.add_file(path, found)
             else:
                 self._fail(outcome, outcome.unit.label)
             self._notify(outcome)
