@@ -194,7 +194,7 @@ class _Run:
         assert isinstance(engine, Engine)
         job = Job(dict(self.spec.given), self.spec.folder, self.output, uuid.uuid4().hex)
         job.adopt(bench)  # where units are done in this process, they share what it has
-        reused = len(journal.parts)
+        there = frozenset(journal.parts)
         with engine.open(job) as session:
             before = [CaseState(e.source, e.key, kept=partial(e.kept, bench.parts), fixed=e.statistics) for e in earlier]
             known = {e.source.id for e in earlier}
@@ -207,7 +207,7 @@ class _Run:
                 self.host.hook.curate_round_started(title=title, total_units=len(units))
                 self._round(session, rounds, journal, units)
         journal.flush()
-        return self._commit(bench, journal, rounds, reused)
+        return self._commit(bench, journal, rounds, there)
 
     def _fingerprint(self, session: EngineSession, journal: Journal, sources: Sequence[CaseSource]) -> list[CaseState]:
         """Content hashes of all sources; files that look as before are not read again."""
@@ -283,12 +283,13 @@ class _Run:
         files = tuple(str(file) for file in task.case.files())
         self.quarantined[case] = Quarantined(case, stage, reason, files)
 
-    def _commit(self, bench: Bench, journal: Journal, rounds: Rounds, reused: int) -> Summary:
+    def _commit(self, bench: Bench, journal: Journal, rounds: Rounds, there: frozenset[str]) -> Summary:
         readers = lock_content(self.spec, self.host, bench, rounds.cases, journal)
         order = [self.quarantined[name] for name in sorted(self.quarantined)]
         commit = Commit(bench, journal, self.output)
         found = commit.run(rounds.cases, order, dataset_base(self.spec, self.host, rounds.cases, __version__), readers)
-        self._forget_unused(journal, rounds.live_keys())
+        live = rounds.live_keys()
+        self._forget_unused(journal, live)
         summary = Summary(
             name=self.spec.name,
             output=self.output,
@@ -301,7 +302,7 @@ class _Run:
             nbytes=found["bytes"],
             seconds=time.monotonic() - self.started,
             units_done=self.done,
-            units_reused=reused,
+            units_reused=len(there & live),
         )
         self.host.hook.curate_run_finished(summary=found)
         return summary

@@ -23,7 +23,7 @@ class Summary:
         nbytes: size of the data files.
         seconds: time that the run took.
         units_done: parts made by this run.
-        units_reused: parts that were there already.
+        units_reused: parts that were there already and still count.
     """
 
     name: str

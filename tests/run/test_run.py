@@ -373,3 +373,9 @@ def test_no_cases_and_bad_ids_are_named(lab):
 def test_workers_can_be_set_where_the_spec_names_no_engine(lab):
     del lab.spec["engine"]
     assert lab.run(workers=0).exit_code == 0
+
+
+def test_the_summary_counts_what_was_reused(lab):
+    assert lab.run(spec={"filter": [{"use": "toy-bright", "min": 1000}]}).units_reused == 0
+    summary = lab.run(spec={"filter": [{"use": "toy-bright", "min": 1500}]})
+    assert (summary.units_done, summary.units_reused) == (3, 3)  # the ROIs of three cases
