@@ -184,7 +184,9 @@ class Rounds:
         largest = BATCH_BYTES
         if block is not None and state.edges[block + 1] - state.edges[block] == 1:
             largest = max(largest, state.sizes[block])
-        return self._resident[name] + BRICK_BYTES + 3 * largest
+        steps = [*self.bench.spec.transform, *self.bench.spec.filter, *self.bench.spec.write]
+        work = max(step.component.estimate(largest) for step in steps if step.component is not None)
+        return self._resident[name] + BRICK_BYTES + largest + work
 
     def _check_paths(self) -> None:
         """Where samples of different cases might take one path, all cases are found before any is cut."""

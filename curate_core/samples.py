@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from curate_core.cut import batches, without_pixels
 from curate_core.digest import digest_of
 from curate_core.errors import StepError
 from curate_core.keys import statistic_name
-from curate_core.kinds import Context, Filter, Placement, Transform, Writer, WriteSession
+from curate_core.kinds import Placement, Transform, Writer, WriteSession
 from curate_core.model import Case, CaseSource, Plain
 from curate_core.parts import save_json
 from curate_core.prepare import ContextOf, Prepared
@@ -217,11 +217,6 @@ def writer_of(step: Step) -> Writer:
     return step.component
 
 
-def filter_names(spec: Spec) -> list[str]:
-    """Names of the filters, in order."""
-    return [step.name for step in spec.filter if isinstance(step.component, Filter)]
-
-
 def describe_placement(placement: Placement, writer: int) -> dict[str, Plain]:
     """A placement as the manifest holds it."""
     described: dict[str, Plain] = {
@@ -232,6 +227,3 @@ def describe_placement(placement: Placement, writer: int) -> dict[str, Plain]:
     if placement.place is not None:
         described["place"] = placement.place
     return described if writer == 0 else {**described, "writer": writer}
-
-
-__all__ = ["DATA", "ROWS", "Callable", "Context", "Samples", "digest_of", "measure", "score", "write", "writer_of"]

@@ -44,6 +44,25 @@ class Survey:
         keep[list(context.rejected)] = False
         return batch.take(keep)
 
+    def _features(self, step: Step, part: Batch, context: Context) -> tuple[NDArray, dict[str, NDArray]]:
+        """Rows that a filter accepts, and their feature columns.
+
+        Raises:
+            StepError: a column has not one entry for each sample.
+        """
+        assert isinstance(step.component, Filter)
+        with blame(step, part.case.id):
+            columns = {name: np.asarray(column) for name, column in step.component.score(part, context).items()}
+            for name, column in columns.items():
+                if column.shape[:1] != (len(part),):
+                    message = f"score gave the column {name!r} of shape {column.shape} for {len(part)} samples"
+                    raise StepError(message)
+        accepted = np.ones(len(part), bool)
+        accepted[list(context.rejected)] = False
+        self.reject(part, step.name, context)
+        context.rejected.clear()
+        return part.rows[accepted], {name: column[accepted] for name, column in columns.items()}
+
     def judge(self, step: Step, batch: Batch, context: Context) -> Batch:
         """Let a filter over single samples act on a batch; returns the survivors, those that ``when`` passes by included."""
         component = step.component
@@ -52,14 +71,9 @@ class Survey:
         for part, applies in split(step, batch):
             if not applies:
                 continue
+            rows, columns = self._features(step, part, context)
             with blame(step, batch.case.id):
-                columns = component.score(part, context)
-                accepted = np.ones(len(part), bool)
-                accepted[list(context.rejected)] = False
-                self.reject(part, step.name, context)
-                context.rejected.clear()
-                rows = part.rows[accepted]
-                verdict = verdict_of(component, {k: np.asarray(v)[accepted] for k, v in columns.items()}, len(rows), context)
+                verdict = verdict_of(component, columns, len(rows), context)
             self._note(step.name, rows, verdict)
             stays = np.isin(part.rows, rows[verdict.keep], assume_unique=True)
             survivors[np.isin(batch.rows, part.rows, assume_unique=True)] = stays
@@ -72,19 +86,11 @@ class Survey:
 
     def score(self, step: Step, batch: Batch, context: Context) -> None:
         """Let a filter over a group compute the features of a batch."""
-        component = step.component
-        assert isinstance(component, Filter)
         for part, applies in split(step, batch):
-            if not applies:
+            if applies:
+                self._scored.append(self._features(step, part, context))
+            else:
                 self._passed.append(part.rows)
-                continue
-            with blame(step, batch.case.id):
-                columns = component.score(part, context)
-            accepted = np.ones(len(part), bool)
-            accepted[list(context.rejected)] = False
-            self.reject(part, step.name, context)
-            context.rejected.clear()
-            self._scored.append((part.rows[accepted], {name: np.asarray(column)[accepted] for name, column in columns.items()}))
 
     def dropped_counts(self) -> dict[str, int]:
         """Filter -> samples that it dropped."""

@@ -47,6 +47,8 @@ class FilesSource(Source):
                 case = match.fields.get("case") or "-".join(match.fields[name] for name in names if name not in ("layer", "ext"))
                 layer = match.fields.get("layer", self.layer)
                 layers = found.setdefault(case, {})
+                if layer in layers and layers[layer].path == match.path:
+                    continue  # patterns may overlap; the first that takes a file names its fields
                 if layer in layers:
                     message = f"case {case!r} has two files for the layer {layer!r}: {layers[layer].path} and {match.path}"
                     raise RequestError(message, where="source.pattern", hint="narrow the pattern, or add a field that tells them apart")

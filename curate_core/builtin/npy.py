@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from itertools import groupby
+from os import SEEK_END
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -153,7 +156,7 @@ class _Files(WriteSession):
 
 
 class _Stacks(WriteSession):
-    """Growing files: voxels are appended behind a header whose count is filled in at the end."""
+    """Growing files: voxels are appended and the header counts them at once, so that samples can be read while the part is open."""
 
     def __init__(self, writer: NpyWriter, part: Path) -> None:
         self.writer, self.part, self.template = writer, part, PathTemplate(writer.path)
@@ -163,28 +166,41 @@ class _Stacks(WriteSession):
     def write(self, batch: Batch) -> list[Mapping[str, Placement]]:
         placed: list[dict[str, Placement]] = [{} for _ in range(len(batch))]
         for name, array in self.writer.arrays(batch).items():
-            for row, relative in enumerate(render_paths(self.template, batch, name)):
-                kind = (array.shape[1:], array.dtype)
-                if self.kinds.setdefault(relative, kind) != kind:
-                    shape, dtype = self.kinds[relative]
-                    message = f"samples of different kinds cannot share {relative}: {shape} {dtype} and {kind[0]} {kind[1]}"
-                    raise StepError(message, hint="pad them to one shape, or add a field to the path")
-                number = self.counts.get(relative, 0)
-                target = self.part / f"{relative}.voxels"
-                if number == 0:
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                with target.open("ab") as file:
-                    file.write(np.ascontiguousarray(array[row]).tobytes())
-                self.counts[relative] = number + 1
-                placed[row][name] = Placement(relative, number, array.shape[1:], array.dtype.str)
+            row = 0
+            for relative, group in groupby(render_paths(self.template, batch, name)):
+                stop = row + sum(1 for _ in group)
+                first = self._append(relative, array[row:stop])
+                for number, sample in enumerate(range(row, stop), first):
+                    placed[sample][name] = Placement(relative, number, array.shape[1:], array.dtype.str)
+                row = stop
         return list(placed)
 
-    def close(self) -> None:
-        for relative, count in self.counts.items():
+    def _append(self, relative: str, values: NDArray) -> int:
+        """Put samples behind those that the file has; returns the number of the first."""
+        kind = (values.shape[1:], values.dtype)
+        if self.kinds.setdefault(relative, kind) != kind:
             shape, dtype = self.kinds[relative]
-            voxels = self.part / f"{relative}.voxels"
-            source = np.memmap(voxels, dtype, "r", shape=(count, *shape))
-            with (self.part / relative).open("wb") as file:
-                np.save(file, source, allow_pickle=False)
-            del source
-            voxels.unlink()
+            message = f"samples of different kinds cannot share {relative}: {shape} {dtype} and {kind[0]} {kind[1]}"
+            raise StepError(message, hint="pad them to one shape, or add a field to the path")
+        before = self.counts.get(relative, 0)
+        target = self.part / relative
+        if before == 0:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if target.exists():
+                message = f"another writer of the spec has written {relative}"
+                raise StepError(message, hint="give each writer a path of its own")
+        after = before + len(values)
+        with target.open("r+b" if before else "wb") as file:
+            file.write(_header(after, *kind))
+            file.seek(0, SEEK_END)
+            file.write(np.ascontiguousarray(values).data)
+        self.counts[relative] = after
+        return before
+
+
+def _header(count: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
+    """What ``np.save`` writes before ``count`` samples; it leaves room for the count to grow, so that its length stays."""
+    header = io.BytesIO()
+    described = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (count, *shape)}
+    np.lib.format.write_array_header_1_0(header, described)
+    return header.getvalue()

@@ -56,6 +56,13 @@ def test_several_patterns_make_layers_of_one_case(tmp_path):
     assert list(cases["c2"].layers) == ["raw"]
 
 
+def test_a_file_that_two_patterns_take_is_found_once(tmp_path):
+    touch(tmp_path, "v/a.npy", "v/b.tif")
+    cases = found(tmp_path, ["v/{case}.npy", "v/{case}.{ext}"])
+    assert {name: layers_of(case) for name, case in cases.items()} == {"a": {"image": "v/a.npy"}, "b": {"image": "v/b.tif"}}
+    assert (cases["a"].attributes, cases["b"].attributes) == ({}, {"ext": "tif"})
+
+
 def test_stars_cross_levels_and_hidden_files_are_never_found(tmp_path):
     touch(tmp_path, "a/x/c1.npy", "b/c2.npy", ".trash/c3.npy", "b/.c4.npy", "done/c5.npy", "done/.curate/journal.jsonl")
     assert list(found(tmp_path, "**/{case}.npy")) == ["c1", "c2"]

@@ -12,7 +12,7 @@ from curate_core.builtin.npy import NpyWriter
 from curate_core.errors import StepError
 from curate_core.kinds import Piece
 from curate_core.structure import Mistakes, structure
-from curate_core.testing import context, make_batch, values
+from curate_core.testing import context, make_batch, run_spec, values
 
 
 def made(**options):
@@ -85,6 +85,51 @@ def test_stacks_by_attribute_grow_over_batches(tmp_path):
     for placements, array in zip(placed, every, strict=True):
         placement = placements["image"]
         np.testing.assert_array_equal(writer.read(tmp_path / "part" / placement.file, placement.place), array)
+
+
+def test_stacks_can_be_read_while_they_grow(tmp_path):
+    every = values((6, 4, 5), "int16")
+    turns = np.array(["a", "b", "a"])
+    with made(path="{turn}.npy", stack=True, dtype="float32").open(tmp_path, context()) as session:
+        for first in (0, 3):
+            session.write(make_batch(every[first : first + 3], first=first, attributes={"turn": turns}))
+            so_far = np.tile(turns, first // 3 + 1)
+            for turn in "ab":
+                truth = every[: len(so_far)][so_far == turn].astype("float32")
+                np.testing.assert_array_equal(load(tmp_path / f"{turn}.npy"), truth)
+                np.save(tmp_path / "truth.npy", truth)
+                assert (tmp_path / f"{turn}.npy").read_bytes() == (tmp_path / "truth.npy").read_bytes()
+
+
+def test_two_writers_cannot_share_a_stack(tmp_path):
+    batch = make_batch(values((2, 3, 4)))
+    writer = made(path="{case}.npy", stack=True)
+    with writer.open(tmp_path, context()) as one, writer.open(tmp_path, context()) as other:
+        one.write(batch)
+        before = (tmp_path / "case.npy").read_bytes()
+        with pytest.raises(StepError) as caught:
+            other.write(batch)
+    assert str(caught.value) == "another writer of the spec has written case.npy (give each writer a path of its own)"
+    assert (tmp_path / "case.npy").read_bytes() == before
+
+
+@pytest.mark.parametrize("changes", [{}, {"layers": ["image"]}, {"dtype": "float32"}, {"layers": ["image"], "dtype": "float32"}])
+def test_a_run_that_stacks_the_samples_of_several_cases(tmp_path, changes):
+    """Stacks that differ from what was cut are read back for their digests before the part is closed."""
+    volumes = {name: values((6, 8), seed=name) for name in ("a", "b")}
+    for name, volume in volumes.items():
+        np.save(tmp_path / f"{name}.npy", volume)
+    write = {"use": "npy", "path": "all.npy", "stack": True, **changes}
+    spec = {"source": {"use": "files", "pattern": "{case}.npy"}, "rois": [{"use": "grid", "size": [3, 4]}], "write": [write]}
+    dataset = run_spec(spec, tmp_path)
+    tiles = np.array([volumes[name][y : y + 3, x : x + 4] for name in volumes for y in (0, 3) for x in (0, 4)])
+    truth = (tiles[:, None] if "layers" in changes else tiles).astype(changes.get("dtype", tiles.dtype))
+    np.testing.assert_array_equal(load(tmp_path / "out/all.npy"), truth)
+    assert load(tmp_path / "out/all.npy").dtype == truth.dtype
+    assert dataset.verify() == []
+    for row, sample in zip(truth, dataset, strict=True):
+        (array,) = [value for value in sample.values() if isinstance(value, np.ndarray)]
+        np.testing.assert_array_equal(array, row)
 
 
 @pytest.mark.parametrize("stack", [False, True])

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import curate_core
-from curate_core.errors import RequestError, RunError, SpecError
+from curate_core.errors import RequestError, RunError, SpecError, StepError
 from curate_core.host import default_host
 from curate_core.journal import Journal, Lock
 from curate_core.plan import check, find_rois, make_plan
@@ -379,3 +379,25 @@ def test_the_summary_counts_what_was_reused(lab):
     assert lab.run(spec={"filter": [{"use": "toy-bright", "min": 1000}]}).units_reused == 0
     summary = lab.run(spec={"filter": [{"use": "toy-bright", "min": 1500}]})
     assert (summary.units_done, summary.units_reused) == (3, 3)  # the ROIs of three cases
+
+
+WRONG = {
+    "score": "toy-wrong: score gave the column 'value' of shape (121,) for 120 samples",
+    "keep": "toy-wrong: keep gave keep of shape (121,) for 120 samples",
+    "raise": "toy-wrong: failed with ZeroDivisionError: by zero (a bug in toys, or input it does not expect; --debug shows where)",
+}
+
+
+@pytest.mark.parametrize("how", sorted(WRONG))
+@pytest.mark.parametrize("within", ["sample", "case"])
+def test_a_filter_that_breaks_the_contract_is_named(lab, how, within):
+    summary = lab.run(spec={"filter": [{"use": "toy-wrong", "how": how, "within": within}]})
+    assert summary.quarantined_cases == 3
+    for row in lab.open().quarantined():
+        assert row["step"] == "toy-wrong"
+        assert row["reason"].endswith(WRONG[how])
+
+
+def test_a_filter_that_breaks_the_contract_over_the_dataset_stops_the_run(lab):
+    with pytest.raises(StepError, match="toy-wrong: keep gave keep of shape"):
+        lab.run(spec={"filter": [{"use": "toy-wrong", "how": "keep", "within": "dataset"}]})

@@ -39,6 +39,7 @@ def curate_register_transforms():
 def curate_register_filters():
     yield Provider("filter", "toy-bright", "Keeps bright samples.", "toys:ToyBright")
     yield Provider("filter", "toy-unique", "One sample for each largest value.", "toys:ToyUnique")
+    yield Provider("filter", "toy-wrong", "Breaks the contract.", "toys:ToyWrong")
     yield Provider("filter", "toy-first", "The first so many, without pixels.", "toys:ToyFirst")
 
 
@@ -144,6 +145,25 @@ class ToyUnique(Filter):
         winner = order[first][inverse][np.argsort(order)]
         keep = winner == np.arange(len(values))
         return Verdict(keep, because=np.where(keep, -1, winner))
+
+
+@frozen
+class ToyWrong(Filter):
+    """Breaks the contract."""
+
+    how: str = option(doc="Which part of it.", choices=("score", "keep", "raise"))
+    within: Scope = option(doc="Over what.", default=Scope("case"))
+
+    def scope(self):
+        return self.within
+
+    def score(self, batch, context):
+        if self.how == "raise":
+            raise ZeroDivisionError("by zero")
+        return {"value": np.zeros(len(batch) + (self.how == "score"))}
+
+    def keep(self, features, context):
+        return Verdict(np.ones(len(features) + 1, bool))
 
 
 @frozen
