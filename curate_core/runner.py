@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import time
@@ -138,6 +139,9 @@ def check_output(output: Path, name: str, journal: Journal, *, overwrite: bool) 
         raise RequestError(message, where=str(output), hint="choose another output, or replace it with --overwrite")
 
 
+_log = logging.getLogger("curate")
+
+
 class _Run:
     """One run of one spec."""
 
@@ -147,6 +151,7 @@ class _Run:
         self.quarantined: dict[str, Quarantined] = {}
         self.counts = {"found": 0, "dropped": 0, "rejected": 0, "written": 0}
         self.done = 0
+        self.muted: list[object] = []
 
     def run(self, *, overwrite: bool, append: bool, wait: bool) -> Summary:
         sources = find_cases(self.spec)
@@ -163,6 +168,17 @@ class _Run:
                 raise
             finally:
                 self._flush_quietly(journal)
+
+    def _tell(self, event: str, **values: Any) -> None:
+        """Tell every listener; one that raises is named and left out of the rest of the run."""
+        for heard in reversed(getattr(self.host.hook, event).get_hookimpls()):
+            if heard.plugin in self.muted:
+                continue
+            try:
+                heard.function(*(values[name] for name in heard.argnames))
+            except Exception as error:
+                self.muted.append(heard.plugin)
+                _log.warning("the listener %s failed at %s and is left out: %s: %s", heard.plugin_name, event, type(error).__name__, error)
 
     def _flush_quietly(self, journal: Journal) -> None:
         """Keep what was done, whatever stopped the run."""
@@ -201,10 +217,10 @@ class _Run:
             new = self._fingerprint(session, journal, [case for case in sources if case.id not in known])
             states = [*before, *new]
             rounds = Rounds(bench, journal, states)
-            self.host.hook.curate_run_started(name=self.spec.name, output=str(self.output), total_units=len(states))
+            self._tell("curate_run_started", name=self.spec.name, output=str(self.output), total_units=len(states))
             while units := rounds.ready():
                 title = " and ".join(dict.fromkeys(rounds.places[unit.key].stage.title for unit in units))
-                self.host.hook.curate_round_started(title=title, total_units=len(units))
+                self._tell("curate_round_started", title=title, total_units=len(units))
                 self._round(session, rounds, journal, units)
         journal.flush()
         return self._commit(bench, journal, rounds, there)
@@ -221,7 +237,7 @@ class _Run:
             if any(file not in digests for file in case.files()):
                 unknown.append(Unit(case.id, case.id, Task(case)))
         if unknown:
-            self.host.hook.curate_round_started(title="hashing sources", total_units=len(unknown))
+            self._tell("curate_round_started", title="hashing sources", total_units=len(unknown))
         for outcome in session.run(unknown):
             if outcome.status == "done":
                 pairs: list[tuple[str, Known]] = outcome.value
@@ -263,7 +279,7 @@ class _Run:
         self.counts["dropped"] += sum(info.get("dropped", {}).values())
 
     def _notify(self, outcome: Outcome) -> None:
-        self.host.hook.curate_unit_finished(outcome=outcome, counts=dict(self.counts))
+        self._tell("curate_unit_finished", outcome=outcome, counts=dict(self.counts))
 
     def _fail(self, outcome: Outcome, case: str) -> None:
         """Set a case aside, or stop, as the error and the spec demand."""
@@ -304,7 +320,7 @@ class _Run:
             units_done=self.done,
             units_reused=len(there & live),
         )
-        self.host.hook.curate_run_finished(summary=found)
+        self._tell("curate_run_finished", summary=found)
         return summary
 
     def _forget_unused(self, journal: Journal, live: set[str]) -> None:

@@ -194,7 +194,6 @@ def spec_schema(host: Host) -> tuple[Schema, list[str]]:
         "$schema": {"description": "Where this schema lies, for editors."},
         **settings["properties"],
         "version": {"const": VERSION, "description": settings["properties"]["version"]["description"]},
-        "plugins": {"description": "For plugins."},
         "source": {"$ref": "#/$defs/source"},
         "read": {
             "type": "object",

@@ -257,7 +257,7 @@ class _Validation:
 
     def spec(self, given: Mapping[str, Any], where: str) -> Spec:
         plain_keys = [f.name for f in attrs.fields(Settings)]
-        known = [*plain_keys, "source", "read", *STEP_LISTS, "engine", "plugins", "$schema"]
+        known = [*plain_keys, "source", "read", *STEP_LISTS, "engine", "$schema"]
         for key in given:
             if key not in known:
                 self.problems.append(Problem(key, "unknown key", nearest(key, known)))

@@ -77,7 +77,8 @@ class ToUint8(Preprocessor):
     """Scale to 0..255 by type range, min-max or percentiles.
 
     ``type``: unsigned integers are divided by their type's maximum, signed ones are shifted by its minimum first, floats must lie
-    within 0..1, bytes pass as they are. ``min-max`` and ``percentile`` map the measured range to 0..255 and clip what lies outside.
+    within 0..1, bytes pass as they are. ``min-max`` and ``percentile`` map the measured range to 0..255 and clip what lies outside;
+    constant layers become 0, percentiles that coincide although the values differ are refused.
     All results are rounded half up, exactly for integers. The layer's notes say what was done.
 
     Integers that use less than a 255th of their type's range, as 16-bit files that hold bytes do, would come out as good as constant by
@@ -149,8 +150,10 @@ class ToUint8(Preprocessor):
         if self.range == "percentile":
             values = np.concatenate([np.asarray(p["values"], np.float64) for p in known])
             counts = np.concatenate([np.asarray(p["counts"], np.int64) for p in known])
-            order = np.argsort(values, kind="stable")
-            merged |= {"values": values[order].tolist(), "counts": counts[order].tolist()}
+            distinct, place = np.unique(values, return_inverse=True)
+            sums = np.zeros(len(distinct), np.int64)
+            np.add.at(sums, place.reshape(-1), counts)  # exact; a value that many cases have is kept once
+            merged |= {"values": distinct.tolist(), "counts": sums.tolist()}
         return merged
 
     def apply(self, case: Case, context: Context) -> Case:
@@ -176,6 +179,11 @@ class ToUint8(Preprocessor):
             raise StepError(message)
         else:
             low, high = self._limits(measured)
+            if low == high and measured["low"] < measured["high"]:
+                first, last = self.percentiles
+                reach = f"from {measured['low']:.6g} to {measured['high']:.6g}"
+                message = f"the percentiles {first:g} and {last:g} of layer {name!r} are both {low:.6g}, its values reach {reach}"
+                raise StepError(message, hint='choose "percentiles" further apart, or use "range": "min-max"')
         note = f"{self.range}: {low:.6g} to {high:.6g}"
         if dtype.kind == "f" or not (float(low).is_integer() and float(high).is_integer()):
             return image.with_array(MapArray(image.array, partial(scale_floats, low=low, high=high, fill=fill), np.uint8), scaled=note)

@@ -144,6 +144,31 @@ def test_percentiles_merge_in_any_order_to_those_of_all_cases(order):
     assert note == f"percentile: {low:.6g} to {high:.6g}"
 
 
+def test_merged_percentiles_hold_each_value_once():
+    """Otherwise a thousand cases would need a thousand histograms in every unit's key; numpy counts them over all cases at once."""
+    arrays = [values((50, 60), "uint16", seed=n) // 512 for n in range(4)]
+    step = made(range="percentile", over="dataset")
+    partials = [step.measure(make_case(array), context()) for array in arrays]
+    distinct, counts = np.unique(np.concatenate(arrays), return_counts=True)
+    merged = step.merge(partials)["image"]
+    assert (merged["values"], merged["counts"]) == (distinct.tolist(), counts.tolist())
+    assert step.merge([step.merge(partials[:2]), step.merge(partials[2:])])["image"] == merged
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_percentiles_that_coincide_are_no_reason_to_turn_an_image_black(dtype):
+    array = np.zeros((100, 100), dtype)
+    array[0, :30] = 200  # too few to move the 99.5th percentile
+    with pytest.raises(StepError) as caught:
+        scaled(array, range="percentile")
+    assert str(caught.value) == (
+        "the percentiles 0.5 and 99.5 of layer 'image' are both 0, its values reach from 0 to 200"
+        ' (choose "percentiles" further apart, or use "range": "min-max")'
+    )
+    got = scaled(array, range="percentile", percentiles=[0.5, 99.9]).array[...]
+    np.testing.assert_array_equal(got, np.where(array > 0, 255, 0))
+
+
 @pytest.mark.parametrize("dtype", ["float32", "int32"])
 def test_percentiles_of_wide_values_lie_within_a_bin(dtype):
     array = (values((200, 300), "float64") * 1e5).astype(dtype)

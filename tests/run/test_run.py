@@ -13,6 +13,7 @@ import pytest
 
 import curate_core
 from curate_core.errors import RequestError, RunError, SpecError, StepError
+from curate_core.hookspec import hookimpl
 from curate_core.host import default_host
 from curate_core.journal import Journal, Lock
 from curate_core.plan import check, find_rois, make_plan
@@ -401,3 +402,36 @@ def test_a_filter_that_breaks_the_contract_is_named(lab, how, within):
 def test_a_filter_that_breaks_the_contract_over_the_dataset_stops_the_run(lab):
     with pytest.raises(StepError, match="toy-wrong: keep gave keep of shape"):
         lab.run(spec={"filter": [{"use": "toy-wrong", "how": "keep", "within": "dataset"}]})
+
+
+class Listener:
+    """Counts units; fails at the second."""
+
+    def __init__(self) -> None:
+        self.heard = []
+
+    @hookimpl
+    def curate_unit_finished(self, outcome):
+        self.heard.append(outcome.unit.label)
+        if len(self.heard) == 2:
+            raise RuntimeError("tired")
+
+
+class Patient:
+    """Hears the end."""
+
+    def __init__(self) -> None:
+        self.summary = None
+
+    @hookimpl
+    def curate_run_finished(self, summary):
+        self.summary = summary
+
+
+def test_a_listener_that_raises_is_named_and_left_out(lab, caplog):
+    listener, patient = Listener(), Patient()
+    assert lab.run(listeners=[listener, patient]).exit_code == 0
+    assert len(listener.heard) == 2
+    assert patient.summary["samples"] == 360
+    (record,) = caplog.records
+    assert "failed at curate_unit_finished and is left out: RuntimeError: tired" in record.getMessage()
