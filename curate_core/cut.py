@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import attrs
 import numpy as np
 
 from curate_core.arrays import ArrayLike, NDArray, box, read
@@ -138,12 +139,17 @@ def _dropped(grid: Grid, view: View, row: int) -> int | None:
 
 
 def _grid_of(grid: Grid, view: View) -> GridOf:
+    """The grids of equally shaped boxes: they differ by their origin alone."""
     start, stop = _corners(grid, view)
+    first = grid.crop(start[0].tolist(), stop[0].tolist())
+    dropped = _dropped(grid, view, 0)
+    first = first if dropped is None else first.drop(dropped)
+    origins = grid.world(start[:, list(grid.spatial)])
 
     def grid_of(row: int) -> Grid:
-        cropped = grid.crop(start[row].tolist(), stop[row].tolist())
-        dropped = _dropped(grid, view, row)
-        return cropped if dropped is None else cropped.drop(dropped)
+        affine = first.affine.copy()
+        affine[:3, -1] = origins[row]
+        return attrs.evolve(first, affine=affine)
 
     return grid_of
 

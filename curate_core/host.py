@@ -176,6 +176,8 @@ class Host:
         if broken:
             perhaps = f"a broken plugin may offer it, see curate plugins: {', '.join(broken)}"
             hint = f"{hint} {perhaps}" if hint.endswith("?") else f"{hint}; {perhaps}" if hint else perhaps
+        elif not offers:
+            hint = f"no installed plugin brings {_article(kind)} {_words(kind)}"
         message = f"there is no {_words(kind)} {use!r}"
         raise PluginError(message, hint=hint)
 

@@ -209,16 +209,24 @@ class Lock:
         self._file: IO[str] | None = None
 
     def __enter__(self) -> Lock:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        file = self.path.open("a+", encoding="utf-8")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            file = self.path.open("a+", encoding="utf-8")
+        except OSError as error:
+            message = f"the output folder cannot be written: {error.strerror or error}"
+            raise RequestError(message, where=str(self.path.parent.parent), hint="choose another with --output") from error
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if self.wait else fcntl.LOCK_NB))
-        except OSError as error:
+        except BlockingIOError as error:
             file.seek(0)
             holder = file.read().strip() or "another process"
             file.close()
             message = f"another run is at work on this folder: {holder}"
             raise RequestError(message, where=str(self.path.parent.parent), hint="wait for it, or choose another output") from error
+        except OSError as error:
+            file.close()
+            message = f"the output folder cannot be locked: {error.strerror or error}"
+            raise RequestError(message, where=str(self.path.parent.parent), hint="choose one on another disk") from error
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         file.flush()

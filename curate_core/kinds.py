@@ -219,7 +219,7 @@ class WriteSession(ABC):
 
     @abstractmethod
     def write(self, batch: Batch) -> list[Mapping[str, Placement]]:
-        """Write the samples of a batch; for each, array name -> where it lies relative to the part."""
+        """Write the samples of a batch; for each, array name -> where it lies relative to the part, from where it can be read at once."""
 
     def close(self) -> None:
         """Finish the part's files."""

@@ -69,9 +69,11 @@ def choose_reader(host: Host, path: Path) -> Offer:
     if not verdicts:
         wanted = distribution_for(path)
         hint = f"pip install {wanted}" if wanted else "see curate plugins, or name a reader under read"
-        message = f"no installed reader takes files that end in {path.suffix or 'nothing'!r}"
+        files = f"files that end in {path.suffix!r}" if path.suffix else "files without an ending"
+        what = "folders such as this" if path.is_dir() else files
+        message = f"no installed reader takes {what}"
         raise SourceError(message, where=str(path), hint=hint)
-    reasons = "; ".join(f"{v.offer.qualified}: {v.reason}" for v in verdicts)
+    reasons = "; ".join(f"{v.reason} ({v.offer.qualified})" for v in verdicts)
     message = f"no reader takes it: {reasons}"
     raise SourceError(message, where=str(path))
 

@@ -156,7 +156,6 @@ class _Run:
     def run(self, *, overwrite: bool, append: bool, wait: bool) -> Summary:
         sources = find_cases(self.spec)
         check_output(self.output, self.spec.name, Journal(self.output), overwrite=overwrite)
-        self.output.mkdir(parents=True, exist_ok=True)
         with Lock(self.output, wait=wait):
             journal = Journal(self.output)
             try:

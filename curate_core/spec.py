@@ -230,8 +230,11 @@ def load(path: str | os.PathLike[str] | Mapping[str, Plain], host: Host, setting
     except FileNotFoundError as error:
         message = "there is no such spec"
         raise RequestError(message, where=str(path)) from error
+    except IsADirectoryError as error:
+        message = "this is a folder, a spec is a JSON file"
+        raise RequestError(message, where=str(path)) from error
     except (OSError, UnicodeDecodeError) as error:
-        message = f"the spec cannot be read: {error}"
+        message = f"the spec cannot be read: {getattr(error, 'strerror', None) or error}"
         raise RequestError(message, where=str(path)) from error
     value = parse_json(text, str(path))
     if not isinstance(value, dict):

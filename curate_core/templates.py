@@ -95,6 +95,8 @@ class _Text(str):
     """Text of an attribute; never brings a path separator of its own into a template unless it is a relative path."""
 
     def __format__(self, spec: str) -> str:
+        if not spec:
+            return str(self)
         if _INTEGER_FORMAT.fullmatch(spec) and _INTEGER.fullmatch(self):
             return format(int(self), spec)
         return format(str(self), spec)

@@ -81,3 +81,33 @@ def test_every_option_is_described_with_its_default_and_bounds(validator):
     for step in ("source", "reader", "preprocessor", "roi_finder", "transform", "filter", "writer", "engine"):
         assert validator.schema["$defs"][step]
     assert '"minimum": 1' in text
+
+
+def components(schema):
+    """``kind.distribution:name`` -> its schema."""
+    return {name: value for name, value in schema["$defs"].items() if ":" in name}
+
+
+def test_every_option_has_a_description_and_a_default_that_it_takes_itself(validator):
+    seen = 0
+    for name, component in components(validator.schema).items():
+        assert component["description"], name
+        for option, described in component["properties"].items():
+            if described is True:
+                assert option in ("use", "when")
+                continue
+            assert described.get("description"), f"{name}: {option}"
+            assert ("default" in described) == (option not in component.get("required", [])), f"{name}: {option}"
+            if "default" in described:
+                checked = validator.evolve(schema={**described, "$defs": validator.schema["$defs"]})
+                assert checked.is_valid(described["default"]), f"{name}: {option}: {described['default']!r}"
+                seen += 1
+    assert seen > 20
+
+
+def test_every_component_that_specs_can_name_is_in_it(validator):
+    kinds = ("source", "reader", "preprocessor", "roi_finder", "transform", "filter", "writer", "engine")
+    offered = {f"{kind}.{offer.qualified}" for kind in kinds for offer in default_host().offers(kind)}
+    assert set(components(validator.schema)) == offered
+    uses = validator.schema["$defs"]["roi_finder"]["properties"]["use"]["enum"]
+    assert {"grid", "curate-core:grid"} <= set(uses)

@@ -3,11 +3,13 @@
 import copy
 import json
 
+import jsonschema
 import pytest
 
 from curate_core.cli.main import main
 from curate_core.errors import SpecError
 from curate_core.host import default_host
+from curate_core.schema import spec_schema
 from curate_core.spec import load
 
 GOOD = {
@@ -91,14 +93,35 @@ def problems(spec: dict, **options) -> list[str]:
     return [str(problem) for problem in caught.value.problems]
 
 
-def test_the_good_spec_is_good():
+@pytest.fixture(scope="module")
+def schema():
+    return jsonschema.Draft202012Validator(spec_schema(default_host())[0])
+
+
+def test_the_good_spec_is_good(schema):
     assert load(GOOD, default_host()).name == "x"
+    assert schema.is_valid(GOOD)
 
 
 @pytest.mark.parametrize(("path", "value", "said"), MISTAKES)
 def test_a_mistake_is_named_with_its_place(path, value, said):
     (found,) = problems(change(path, value))
     assert found.startswith(said) or found.endswith(said), found
+
+
+BEYOND_A_SCHEMA = (
+    "no bound is set",
+    "would keep or drop all",
+    "must end with .npy",
+    "is not a plain name",
+    "is not the name of a NumPy type",
+)
+"""What only a component itself can judge."""
+
+
+@pytest.mark.parametrize(("path", "value", "said"), MISTAKES)
+def test_editors_see_it_too(schema, path, value, said):
+    assert schema.is_valid(change(path, value)) == any(words in said for words in BEYOND_A_SCHEMA)
 
 
 def test_all_mistakes_are_reported_at_once(tmp_path, capsys):

@@ -118,7 +118,7 @@ class GridRois(RoiFinder):
             found.append((*sections(shape, axes, plane, rows, columns, self.spacing), plane))
         start, stop, drop = (np.concatenate([entry[i] for entry in found]) for i in range(3))
         planes = np.concatenate([np.full(len(entry[0]), entry[3].encode()) for entry in found])
-        index = start[np.arange(len(start)), np.maximum(drop, 0)]
+        index = np.where(drop >= 0, start[np.arange(len(start)), np.maximum(drop, 0)], 0)
         return RoiTable.boxes(start, stop, axes, layers=self.layers, drop=drop, attributes={"plane": planes, "index": index})
 
     def _edges(self, shape: Sequence[int], axes: str) -> list[tuple[NDArray, NDArray]]:

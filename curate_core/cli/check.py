@@ -29,16 +29,18 @@ def run(arguments: argparse.Namespace) -> int:
         rows = table("case", "layer", "reader", "grid")
         shown = report.layers if arguments.verbose else report.layers[:SHOWN]
         for layer in shown:
-            grid = Text(layer.problem, BAD) if layer.problem else layer.grid.describe() if layer.grid is not None else "a tractogram"
+            grid = Text("cannot be opened", BAD) if layer.problem else layer.grid.describe() if layer.grid is not None else "a tractogram"
             rows.add_row(layer.case, layer.layer, layer.reader, grid)
         out.print(rows)
         if len(report.layers) > len(shown):
             out.print(f"... and {plural(len(report.layers) - len(shown), 'more layer')}; -v shows all", style=WEAK)
     good = f"The spec is right; {plural(report.cases, 'case')}, {plural(len(report.layers), 'layer')}"
     if report.problems:
-        out.print(Text.assemble(f"{good}; ", (f"{plural(len(report.problems), 'layer')} cannot be opened", BAD)))
+        out.print(Text.assemble(f"{good}; ", (f"{plural(len(report.problems), 'layer')} cannot be opened:", BAD)))
         for problem in report.problems[:SHOWN]:
-            out.print(problem, markup=False, soft_wrap=True)
+            out.print(f"  {problem}", markup=False, soft_wrap=True)
+        if len(report.problems) > SHOWN:
+            out.print(f"  ... and {plural(len(report.problems) - SHOWN, 'more layer')}", style=WEAK)
         return 1
     if not arguments.quiet:
         out.print(Text(f"{good}, all of which open.", GOOD))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
+from collections.abc import Sequence
 
 from curate_core.errors import CurateError, SpecError
 
@@ -18,9 +19,9 @@ def report(error: Exception, debug: bool) -> int:
         lines = explain(error)
         code = error.exit_code
     else:
-        lines = _bug(error, debug)
+        lines = _refused(error) if isinstance(error, OSError) and error.strerror else _bug(error, debug)
         code = FAILED
-    _print(lines)
+    show(lines)
     return code
 
 
@@ -34,6 +35,11 @@ def explain(error: CurateError) -> list[str]:
     if error.hint:
         lines.append(f"  hint: {error.hint}")
     return lines
+
+
+def _refused(error: OSError) -> list[str]:
+    """The system said no (a full disk, missing rights), which is nobody's bug."""
+    return [f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)]
 
 
 def _bug(error: Exception, debug: bool) -> list[str]:
@@ -54,7 +60,8 @@ def _owner(error: BaseException) -> str:
     return next((owners[package] for package in reversed(packages) if package in owners), "curate")
 
 
-def _print(lines: list[str]) -> None:
+def show(lines: Sequence[str]) -> None:
+    """Print a message: what is wrong, and further lines."""
     from rich.console import Console
     from rich.text import Text
 

@@ -29,6 +29,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _dataset(path: Path) -> None:
+    from numpy import dtype
+
     from curate_core.cli.output import console, count, facts, plural, size
     from curate_core.dataset import open as open_dataset
 
@@ -40,13 +42,13 @@ def _dataset(path: Path) -> None:
     values["samples"] = f"{count(len(dataset))} in {plural(len(summary['cases']), 'case')}"
     if len(dataset):
         row = dataset.row(0)
-        arrays = (f"{name}: {' x '.join(map(str, a['shape']))} {a['dtype'].lstrip('<|')}" for name, a in row["arrays"].items())
+        arrays = (f"{name}: {' x '.join(map(str, a['shape']))} {dtype(a['dtype'])}" for name, a in row["arrays"].items())
         values["arrays"] = f"{'; '.join(arrays)} (of the first sample)"
         values["attributes"] = ", ".join(row["attributes"]) or "none"
     dropped = ", ".join(f"{name} {count(number)}" for name, number in summary["dropped"].items())
     values["found"] = f"{count(summary['found'])}{f'; dropped by {dropped}' if dropped else ''}"
     bad = summary["quarantined"]
-    values["quarantine"] = f"{plural(bad['cases'], 'case')}, {plural(bad['samples'], 'sample')}"
+    values["quarantine"] = ", ".join(plural(bad[what], what[:-1]) for what in ("cases", "samples") if bad[what]) or "empty"
     values["files"] = f"{count(summary['files'])}, {size(summary['bytes'])}"
     values["written by"] = ", ".join(writer["use"] for writer in summary["writers"])
     console().print(facts(values))

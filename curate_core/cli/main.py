@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Protocol, cast
 
 from curate_core import __version__
+from curate_core.cli.parser import WRONG, Parser
 
 COMMANDS = {
     "run": ("run", "make or complete the dataset that a spec describes"),
@@ -34,10 +35,10 @@ options of every command:
   -q, --quiet    say nothing but errors and what was asked for
   --debug        show tracebacks
 
-"curate COMMAND --help" explains one command.
+"curate help COMMAND" explains one command.
 Commands that plugins bring are listed by "curate plugins".
 """
-FAILED, WRONG, INTERRUPTED, BROKEN_PIPE = 3, 2, 130, 141
+INTERRUPTED, BROKEN_PIPE = 130, 141
 
 
 class CommandModule(Protocol):
@@ -61,6 +62,8 @@ def main(words: Sequence[str] | None = None) -> int:
         4 a shard waits for others, 130 interrupted.
     """
     words = list(sys.argv[1:] if words is None else words)
+    if words[:1] == ["help"]:
+        words = [*words[1:2], "--help"]
     if not words or words[0].startswith("-"):
         return _without_command(words)
     word, rest = words[0], words[1:]
@@ -88,21 +91,22 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def _without_command(words: list[str]) -> int:
     commands = "\n".join(f"  {word:<8} {summary}" for word, (_, summary) in COMMANDS.items())
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         "curate",
         usage="curate COMMAND [options]",
         description=f"{DESCRIPTION}\n\ncommands:\n{commands}",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=f"curate {__version__}")
+    parser.add_argument("--version", action="version", version=f"curate {__version__}", help="show the version and exit")
     if not words:
         parser.print_help(sys.stderr)
         return WRONG
-    parser.parse_args(words)
-    parser.error("the command comes first: curate COMMAND [options]")
-    return WRONG  # error exits
+    command = next((word for word in words if word in COMMANDS), "")
+    if command and not {"-h", "--help", "--version"} & set(words):
+        parser.complain("the command comes first", f"curate {command} {words[0]} ...")
+    parser.parse(words)  # exits: these were --help, --version or a mistake
+    return WRONG
 
 
 def _find(word: str) -> tuple[CommandModule, str]:
@@ -119,13 +123,13 @@ def _find(word: str) -> tuple[CommandModule, str]:
 
 def _parse(word: str, summary: str, module: CommandModule, rest: list[str]) -> argparse.Namespace:
     description = f"{summary[0].upper()}{summary[1:].removesuffix('.')}."
-    parser = argparse.ArgumentParser(f"curate {word}", description=description, allow_abbrev=False)
+    parser = Parser(f"curate {word}", description=description)
     loudness = parser.add_mutually_exclusive_group()
     loudness.add_argument("-v", "--verbose", action="store_true", help="say more")
     loudness.add_argument("-q", "--quiet", action="store_true", help="say nothing but errors and what was asked for")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     module.configure(parser, rest)
-    return parser.parse_args(rest)
+    return parser.parse(rest)
 
 
 def _silence_stdout() -> None:

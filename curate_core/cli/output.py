@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from curate_core.errors import RequestError
 
@@ -15,11 +17,24 @@ if TYPE_CHECKING:
 
 MARK = "cyan"
 GOOD, BAD, WEAK = "green", "red", "dim"
+UNBROKEN = 10_000
+"""Width of what is no terminal: a program reads it line by line."""
+
+
+class _Console(Console):
+    """A console that leaves a closed pipe to :mod:`curate_core.cli.main`."""
+
+    def on_broken_pipe(self) -> None:
+        """Called while the error is handled; Rich's own would exit with 1, which says that something is in quarantine."""
+        raise
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Where a command writes; colours only on a terminal, and never with NO_COLOR."""
-    return Console(stderr=stderr, highlight=False)
+    """Where a command writes; colours only on a terminal, and never with NO_COLOR. Elsewhere lines are as long as they need to be."""
+    made = _Console(stderr=stderr, highlight=False)
+    if not made.is_terminal and "COLUMNS" not in os.environ:
+        made.width = UNBROKEN
+    return made
 
 
 def table(*columns: str, right: tuple[int, ...] = ()) -> Table:
@@ -36,7 +51,7 @@ def facts(values: Mapping[str, object]) -> Table:
     made.add_column(style=WEAK, no_wrap=True)
     made.add_column(overflow="fold")
     for name, value in values.items():
-        made.add_row(name, value if isinstance(value, Table) else str(value))
+        made.add_row(name, Text(str(value)))
     return made
 
 

@@ -31,9 +31,9 @@ def run(arguments: argparse.Namespace) -> int:
         "dataset": f"{spec.name}, in {spec.output}",
         "cases": count(plan.cases),
         "samples": samples,
-        "bytes once cut": "not known yet" if plan.nbytes is None else size(plan.nbytes),
+        "size once cut": "not known yet" if plan.nbytes is None else size(plan.nbytes),
         "memory": f"{size(plan.memory)} for the largest unit" if plan.memory else "none",
-        "there already": plural(plan.up_to_date, "part"),
+        "done already": plural(plan.up_to_date, "part"),
     }
     out.print(facts(values))
     out.print()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from curate_core.host import Host
+    from curate_core.providers import Provider
 
 
 def configure(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
@@ -74,6 +75,8 @@ def _show(host: Host, failures: dict[str, str], arguments: argparse.Namespace) -
     from curate_core.cli.output import BAD, GOOD, MARK, WEAK, console, table
 
     out = console()
+    shown = [] if arguments.quiet else [provider for plugin in host.plugins for provider in plugin.providers]
+    widths = [max((len(text) for text in column), default=0) for column in ([_kind(p) for p in shown], [p.name for p in shown])]
     colours = {"loaded": GOOD, "broken": BAD, "blocked": WEAK}
     for plugin in host.plugins:
         said = f": {plugin.reason}" if plugin.reason else ""
@@ -81,16 +84,19 @@ def _show(host: Host, failures: dict[str, str], arguments: argparse.Namespace) -
         out.print(Text.assemble((plugin.distribution, "bold"), f" {plugin.version}  ", state), soft_wrap=True)
         if plugin.providers and not arguments.quiet:
             rows = table("", "", "")
+            rows.columns[0].min_width, rows.columns[1].min_width = widths  # one grid for all plugins
             for provider in plugin.providers:
-                rows.add_row(Text(f"  {provider.kind.replace('_', ' ')}", WEAK), Text(provider.name, MARK), provider.summary)
+                rows.add_row(Text(_kind(provider), WEAK), Text(provider.name, MARK), Text(provider.summary))
             out.print(rows)
     for offers in host.conflicts():
         provider = offers[0].provider
         names = " or ".join(repr(offer.qualified) for offer in offers)
-        out.print(
-            Text(f"several offer the {provider.kind.replace('_', ' ')} {provider.name!r}: write {names} in specs", BAD), soft_wrap=True
-        )
+        out.print(Text(f"several offer the {_kind(provider).strip()} {provider.name!r}: write {names} in specs", BAD), soft_wrap=True)
     for name, reason in failures.items():
         out.print(Text(f"{name}: {reason}", BAD), soft_wrap=True)
     if arguments.check and not failures:
         out.print(Text("All components can be imported.", GOOD))
+
+
+def _kind(provider: Provider) -> str:
+    return "  " + provider.kind.replace("_", " ").replace("roi", "ROI")

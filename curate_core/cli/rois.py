@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,10 +32,21 @@ def run(arguments: argparse.Namespace) -> int:
         raise RequestError(message, where=str(arguments.file.absolute().parent))
     spec, host = load_spec(arguments)
     found = {case: (table, grids) for case, table, grids in find_rois(spec, host)}
-    save_rois(arguments.file, found)
+    try:
+        save_rois(arguments.file, found)
+    except OSError as error:
+        message = f"it cannot be written: {error.strerror or error}"
+        raise RequestError(message, where=str(arguments.file)) from error
     if not arguments.quiet:
         total = sum(len(table) for table, _ in found.values())
         out = console()
-        out.print(f"{count(total)} ROIs of {plural(len(found), 'case')} are in {arguments.file}", markup=False)
-        out.print(f'  use them    "rois": [{{"use": "list", "file": "{arguments.file}"}}]', markup=False, soft_wrap=True)
+        file = arguments.file.absolute()
+        from_spec = file.relative_to(spec.folder) if file.is_relative_to(spec.folder) else file
+        step = json.dumps({"use": "list", "file": str(from_spec)}, ensure_ascii=False)
+        out.print(
+            f"{count(total)} {'ROI' if total == 1 else 'ROIs'} of {plural(len(found), 'case')} are in {arguments.file}",
+            markup=False,
+            soft_wrap=True,
+        )
+        out.print(f'  use them    "rois": [{step}]', markup=False, soft_wrap=True)
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -73,7 +74,7 @@ def show(summary: Summary) -> None:
         rows.add_row(Text(name, MARK), count(left), Text(f"{count(dropped)} dropped  {share}" if dropped else "none dropped", WEAK))
     if summary.quarantined_samples or summary.quarantined_cases:
         rows.add_row(Text("quarantine", BAD), count(summary.quarantined_samples), Text(quarantined(summary), BAD))
-    rate = f", {summary.written / summary.seconds:,.0f} a second" if summary.units_done and summary.seconds > 0 else ""
+    rate = f", {summary.written / summary.seconds:,.0f} a second" if summary.units_done and summary.written and summary.seconds > 0 else ""
     rows.add_row(
         Text("written", f"bold {GOOD}"),
         Text(count(summary.written), "bold"),
@@ -81,13 +82,26 @@ def show(summary: Summary) -> None:
     )
     out.print(rows)
     out.print()
-    if not summary.units_done:
+    if not summary.units_done and not summary.exit_code:
         out.print(Text("Everything was up to date.", WEAK))
     folder = shown(summary.output)
-    out.print(Text.assemble((summary.name, "bold"), " is in ", (folder, MARK)))
-    out.print(Text.assemble(("  in Python   ", WEAK), f"dataset = curate_core.open({folder!r}); dataset[0]"))
-    out.print(Text.assemble(("  check it    ", WEAK), f"curate verify {folder}"))
-    if sum(summary.dropped.values()):
-        out.print(Text.assemble(("  what went   ", WEAK), f"{folder}/dropped.jsonl says which filter dropped what, and why"))
-    if summary.exit_code:
-        out.print(Text.assemble(("  what failed ", BAD), f"{folder}/quarantine.jsonl; running again tries only those"))
+    out.print(Text.assemble((summary.name, "bold"), " is in ", (folder, MARK)), soft_wrap=True)
+    if not summary.written:
+        out.print(Text(f"It has no samples: {_why_empty(summary)}.", BAD))
+    hints = [
+        ("in Python", WEAK, f"dataset = curate_core.open({folder!r}); dataset[0]" if summary.written else ""),
+        ("check it", WEAK, f"curate verify {shlex.quote(folder)}"),
+        ("what went", WEAK, f"{folder}/dropped.jsonl says which filter dropped what, and why" if sum(summary.dropped.values()) else ""),
+        ("what failed", BAD, f"{folder}/quarantine.jsonl; running again tries only those" if summary.exit_code else ""),
+    ]
+    for title, style, hint in hints:
+        if hint:
+            out.print(Text.assemble((f"  {title:<12}", style), hint), soft_wrap=True)
+
+
+def _why_empty(summary: Summary) -> str:
+    if summary.found and sum(summary.dropped.values()) == summary.found:
+        return "the filters dropped all that was found"
+    if summary.quarantined_cases and not summary.cases:
+        return "every case failed"
+    return "all that was left failed" if summary.found else "no ROIs were found, perhaps they are larger than the images"

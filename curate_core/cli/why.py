@@ -36,7 +36,8 @@ def run(arguments: argparse.Namespace) -> int:
     if verdicts:
         out.print(rows)
     else:
-        out.print(f"No installed reader claims files that end like {path.name}.", markup=False)
+        what = f"folders such as {path.name or path}" if path.is_dir() else f"files that end like {path.name}"
+        out.print(f"No installed reader claims {what}.", markup=False, soft_wrap=True)
         wanted = distribution_for(path)
         if wanted:
             out.print(f"pip install {wanted} brings one.", markup=False)

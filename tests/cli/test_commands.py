@@ -143,7 +143,7 @@ def test_info_of_a_file_and_of_a_dataset(desk):
     desk("run", desk.path)
     said = desk("info", desk.folder / "out")[1]
     assert "desk" in said
-    assert "image: 8 x 8 u1" in said
+    assert "image: 8 x 8 uint8 (of the first sample)" in said
 
 
 def test_info_of_nothing_and_of_an_unfinished_dataset(desk):
@@ -235,7 +235,7 @@ def test_broken_old_and_conflicting_plugins_leave_the_rest_working(desk, site):
     assert code == 0
     assert "raises 1.0  broken: RuntimeError: out of order" in said
     assert "old 1.0  broken: written for plugin API 0, this curate has 1" in said
-    assert "several offer the roi finder 'spots': write 'one:spots' or 'two:spots' in specs" in said
+    assert "several offer the ROI finder 'spots': write 'one:spots' or 'two:spots' in specs" in said
     assert desk("plugins", "--check")[0] == 1
     described = json.loads(desk("plugins", "--json")[1])
     assert {p["distribution"]: p["status"] for p in described["plugins"]}["raises"] == "broken"

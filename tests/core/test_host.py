@@ -229,7 +229,7 @@ def test_names_that_are_not_there(install):
     for kind, use, message, hint in [
         ("roi_finder", "gird", "there is no ROI finder 'gird'", "did you mean 'grid'?"),
         ("writer", "quux", "there is no writer 'quux'", "one of 'npy'"),
-        ("importer", "yaml", "there is no importer 'yaml'", ""),
+        ("importer", "yaml", "there is no importer 'yaml'", "no installed plugin brings an importer"),
         ("writer", "grid", "'grid' is a ROI finder, not a writer", ""),
         ("roi_finder", "local", "'local' is an engine, not a ROI finder", ""),
         ("importer", "local", "'local' is an engine, not an importer", ""),
