@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from curate_core.errors import RequestError, StepError
 from curate_core.grid import Grid
 from curate_core.model import Case, Image, Plain
 from curate_core.npz import load_arrays, save_arrays
-from curate_core.templates import fill_in
+from curate_core.templates import fill_in, fill_in_columns
 
 COLUMN_KINDS = "biufSU"
 
@@ -214,6 +215,23 @@ class RoiTable:
         corners, axes = self.corners(row), self.views[0].axes
         return "_".join(f"{axis}{corners[axis + '0']}-{corners[axis + '1']}" for axis in axes) or "whole"
 
+    def roi_names(self, case: Case) -> list[str]:
+        """What ``{roi}`` becomes for every row."""
+        filled = fill_in_columns(self.name, lambda name: self.texts(name, case)) if self.name else None
+        return [self.roi_name(row, case) for row in range(len(self))] if filled is None else filled
+
+    def texts(self, name: str, case: Case) -> Iterable[str] | None:
+        """What a field of a name becomes for every row, where it is text or whole numbers; None: see ``RowValues``."""
+        if name in self.attributes:
+            return column_texts(self.attributes[name])
+        if name == "case":
+            return repeat(case.id)
+        view = self.views[0]
+        if len(name) == 2 and name[1] in "01" and name[0] in view.axes:
+            return column_texts((view.start if name[1] == "0" else view.stop)[:, view.axes.index(name[0])])
+        value = case.attributes.get(name)
+        return repeat(value) if isinstance(value, str) else None
+
     def ids(self, case_id: str) -> list[str]:
         """Sample ids: the case, each view's box, and an ordinal among equal boxes (``#1`` for the second).
 
@@ -309,6 +327,15 @@ class RoiTable:
             views.append(attrs.evolve(parts[0], start=start, stop=stop, drop=drop))
         names = list(dict.fromkeys(name for table in tables for name in table.attributes))
         return cls(views, {name: _join_column(name, tables) for name in names}, first.name, first.identity)
+
+
+def column_texts(column: NDArray) -> list[str] | None:
+    """A column of text or whole numbers as text; None for others, and where rows have none."""
+    if isinstance(column, np.ma.MaskedArray) or column.dtype.kind not in "iuSU":
+        return None
+    if column.dtype.kind == "S":
+        return [value.decode() for value in column.tolist()]
+    return list(map(str, column.tolist()))
 
 
 def plain(value: Any) -> Plain:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ from curate_core.errors import StepError
 from curate_core.grid import Grid
 from curate_core.kinds import Context, Placement, Writer, WriteSession
 from curate_core.model import Plain
-from curate_core.rois import RowValues, plain
-from curate_core.templates import PathTemplate
+from curate_core.rois import RowValues, column_texts, plain
+from curate_core.templates import PathTemplate, check_relative, fill_in_columns
 
 
 class SampleValues(Mapping[str, Plain]):
@@ -56,7 +57,25 @@ def render_paths(template: PathTemplate, batch: Batch, array: str = "*") -> list
     Args:
         array: what ``{array}`` becomes; a star for all arrays of a sample at once, whose names are not known before they are cut.
     """
-    return [template.render(SampleValues(batch, row, array)) for row in range(len(batch))]
+    filled = fill_in_columns(template.text, lambda name: _texts(batch, name, array))
+    if filled is None:
+        return [template.render(SampleValues(batch, row, array)) for row in range(len(batch))]
+    return [check_relative(path) for path in filled]
+
+
+def _texts(batch: Batch, name: str, array: str) -> Iterable[str] | None:
+    """What a field of a path becomes for every sample, where it is text or whole numbers; None: see ``SampleValues``."""
+    if name == "roi":
+        return batch.rois.roi_names(batch.case)
+    if name == "case":
+        return repeat(batch.case.id)
+    if name == "id":
+        return batch.ids
+    if name == "array" and array:
+        return repeat(array)
+    if name in batch.attributes:
+        return column_texts(batch.attributes[name])
+    return batch.rois.texts(name, batch.case)
 
 
 def unique_in_case(template: PathTemplate) -> bool:
@@ -108,18 +127,18 @@ class _FileSession(WriteSession):
             message = f"the samples have the arrays {', '.join(names)}, which would share the path {self.writer.path!r}"
             raise StepError(message, hint="add {array} to the path, or write only one")
         placed: list[Mapping[str, Placement]] = []
+        paths = {name: render_paths(self.template, batch, name) for name in names}
         for row in range(len(batch)):
             placements = {}
             for name in names:
-                values = SampleValues(batch, row, name)
-                relative = self.template.render(values)
+                relative = paths[name][row]
                 folder = relative.rpartition("/")[0]
                 if folder not in self._folders:
                     (self.part / folder).mkdir(parents=True, exist_ok=True)
                     self._folders.add(folder)
                 target = self.part / relative
                 array: Any = batch.arrays[name][row]
-                self.writer.write_array(target, array, batch.grids[name](row), values)
+                self.writer.write_array(target, array, batch.grids[name](row), SampleValues(batch, row, name))
                 placements[name] = Placement(relative, None, tuple(array.shape), array.dtype.str)
             placed.append(placements)
         return placed

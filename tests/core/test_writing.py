@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from attrs import frozen
 
+from curate_core.cut import without_pixels
 from curate_core.errors import StepError
 from curate_core.grid import Grid
 from curate_core.kinds import Placement
+from curate_core.model import Case
 from curate_core.options import option
 from curate_core.rois import RoiTable
 from curate_core.templates import PathTemplate
@@ -157,3 +159,35 @@ def test_uniqueness_follows_the_path():
     assert TextWriter().unique_in_case()
     assert not TextWriter(path="{roi}.txt").unique_in_case()
     assert not TextWriter().assembles()
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("{case}/{roi}.x", ""),
+        ("{case}/{roi}.x", "{case}-{loc}_{index}_{z0}-{x1}"),
+        ("{case}/{roi}.x", "{case}-{index:03}"),
+        ("{split}/{plane}/{id}.x", ""),
+        ("{case}/{half}/{z0}_{y1}.x", ""),
+        ("{case}_{score}_{number}/{roi}.x", "{flag}-{score}"),
+        ("{case:04}/{index:04}_{array}.x", ""),
+        ("{array}/{{{index}}}.x", ""),
+    ],
+)
+def test_all_paths_at_once_are_the_paths_one_by_one(text, name):
+    start = np.stack(np.meshgrid(np.arange(3), [0, 8], [0, 4], indexing="ij"), axis=-1).reshape(-1, 3)
+    columns = {
+        "loc": np.array([f"0_{i}" for i in range(12)], "S8"),
+        "index": np.arange(12, dtype=np.int32),
+        "plane": np.array(["xy", "x\u00e9"] * 6),
+        "score": np.linspace(0, 1, 12),
+        "flag": np.arange(12) % 2 == 0,
+        "half": np.ma.MaskedArray(np.array(["low", "high"] * 6), [False] * 12),
+    }
+    table = RoiTable.boxes(start, start + [1, 8, 4], "zyx", attributes=columns, name=name)
+    case = Case("12", {}, {"split": "train", "number": 7})
+    batch = without_pixels(case, table, table.ids("12"), np.arange(12))
+    template = PathTemplate(text)
+    one_by_one = [template.render(SampleValues(batch, row, "ct")) for row in range(12)]
+    assert render_paths(template, batch, "ct") == one_by_one
+    assert table.roi_names(case) == [table.roi_name(row, case) for row in range(12)]
