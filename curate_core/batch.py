@@ -13,7 +13,8 @@ from curate_core.arrays import NDArray
 from curate_core.errors import StepError
 from curate_core.grid import Grid
 from curate_core.model import Case, Plain, Tractogram
-from curate_core.rois import COLUMN_KINDS, RoiTable, plain
+from curate_core.naming import plain
+from curate_core.rois import COLUMN_KINDS, RoiTable
 
 GridOf = Callable[[int], Grid]
 """Sample's row in the batch -> grid of one of its arrays."""

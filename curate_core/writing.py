@@ -16,7 +16,7 @@ from curate_core.errors import StepError
 from curate_core.grid import Grid
 from curate_core.kinds import Context, Placement, Writer, WriteSession
 from curate_core.model import Plain
-from curate_core.rois import RowValues, column_texts, plain
+from curate_core.naming import RowValues, column_texts, plain
 from curate_core.templates import PathTemplate, check_relative, fill_in_columns
 
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from curate_core.errors import RequestError, StepError
 from curate_core.grid import Grid
 from curate_core.model import Case, Image, Tractogram
-from curate_core.rois import RoiTable, View, plain
+from curate_core.naming import plain
+from curate_core.rois import RoiTable, View
 
 
 def image(shape=(10, 20, 30), axes="zyx", spacing=None):
