@@ -2,9 +2,13 @@
 
 import copy
 import json
+import re
+from functools import cache
 
 import jsonschema
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from curate_core.errors import SpecError
 from curate_core.host import default_host
@@ -52,12 +56,17 @@ BROKEN = {
 }
 
 
-@pytest.fixture(scope="module")
-def validator():
+@cache
+def made():
     schema, left_out = spec_schema(default_host())
     assert left_out == []
     jsonschema.Draft202012Validator.check_schema(schema)
     return jsonschema.Draft202012Validator(schema)
+
+
+@pytest.fixture
+def validator():
+    return made()
 
 
 def test_both_take_a_good_spec(validator):
@@ -111,3 +120,73 @@ def test_every_component_that_specs_can_name_is_in_it(validator):
     assert set(components(validator.schema)) == offered
     uses = validator.schema["$defs"]["roi_finder"]["properties"]["use"]["enum"]
     assert {"grid", "curate-core:grid"} <= set(uses)
+
+
+RICH = {
+    **GOOD,
+    "rois": [{"use": "grid", "size": ["{tile}", 8], "planes": ["xy"]}, {"use": "random", "size": 8, "count": 3}, {"use": "whole"}],
+    "transform": [{"use": "normalize", "over": "dataset"}, {"use": "pad", "size": [8, 8]}, {"use": "cast", "dtype": "float32"}],
+    "filter": [{"use": "intensity", "min_std": 1}, {"use": "limit", "count": 5, "within": "case", "when": {"split": ["a", None, 1]}}],
+    "write": [{"use": "npy", "path": "{case}/{roi}.npy"}],
+}
+VALUES = [
+    None, True, False, 0, 1, -1, 3, 8, 0.5, -2.5, 101, "", "a", "xy", "{a}", "{a}b", "case", "dataset", "8 GB", "~", "auto", "grid",
+    "curate-core:grid", "uint8", [], [1], [1, 2], ["{a}", 2], ["{a}", "b"], ["{a}", -1], [[1]], ["xy", "xz"], {}, {"use": "auto"},
+    {"use": "grid", "size": 4}, {"use": "npy"}, {"attribute": "a"}, {"attribute": 1}, {"a": 1}, {"a": [1, "b"]}, {"a": []}, {"a": {"b": 1}},
+    {"z": 3}, {"z": -1}, [{"use": "npy"}], [{"use": "files", "pattern": "x"}],
+]  # fmt: skip
+
+
+def places(value, path=()):
+    """Every place in a spec, from the top down."""
+    yield path
+    for key, entry in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield from places(entry, (*path, key))
+
+
+def option_names(schema):
+    return sorted({name for component in components(schema).values() for name in component["properties"]} | set(schema["properties"]))
+
+
+def mutated(spec, where, how, key, value):
+    spec = copy.deepcopy(spec)
+    target = spec
+    for part in where[:-1]:
+        target = target[part]
+    last = where[-1]
+    if how == "remove":
+        del target[last]
+    elif how == "add" and isinstance(target[last], dict):
+        target[last][key] = copy.deepcopy(value)
+    elif how == "add" and isinstance(target[last], list):
+        target[last].append(copy.deepcopy(value))
+    else:
+        target[last] = copy.deepcopy(value)
+    return spec
+
+
+def refusals(spec):
+    try:
+        load(spec, default_host())
+    except SpecError as error:
+        return error.problems
+    return ()
+
+
+CHANGE = st.tuples(st.integers(0, 999), st.sampled_from(["replace", "add", "remove"]), st.integers(0, 999), st.sampled_from(VALUES))
+
+
+@given(changes=st.lists(CHANGE, min_size=1, max_size=2))
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_schema_and_validator_agree_on_specs_that_nobody_wrote_down(changes):
+    spec, validator = RICH, made()
+    names = option_names(validator.schema)
+    for place, how, name, value in changes:
+        inside = [where for where in places(spec) if where]
+        spec = mutated(spec, inside[place % len(inside)], how, names[name % len(names)], value)
+    refused = refusals(spec)
+    if validator.is_valid(spec):
+        alone = re.compile(r"source|engine|read\.[^.]+(\.\d+)?|\w+\.\d+")  # a component's own judgement of its options taken together
+        assert [str(problem) for problem in refused if not alone.fullmatch(problem.path)] == [], spec
+    else:
+        assert refused, (spec, [error.message for error in validator.iter_errors(spec)])
