@@ -268,12 +268,14 @@ class Unit:
         label: what to call it in messages: the case, and the block of it.
         task: what to do, for the runner's function; plain, picklable.
         nbytes: estimate of the memory it needs.
+        case: id of its case: the worker that did the last unit of a case may still have it open.
     """
 
     key: str
     label: str
     task: Any
     nbytes: int = 0
+    case: str = ""
 
 
 @frozen
@@ -294,12 +296,23 @@ class Outcome:
 class EngineSession(ABC):
     """Workers that wait for units; a context manager."""
 
+    def check(self, units: Iterable[Unit]) -> None:
+        """Called with all units of a round before any is begun.
+
+        Raises:
+            RequestError: one can never be done here.
+        """
+
     @abstractmethod
     def run(self, units: Iterable[Unit]) -> Iterator[Outcome]:
         """Do the units in any order and report each as it ends; the iterable is consumed as there is room.
 
         Closing the iterator early abandons what is in progress.
         """
+
+    def run_alone(self, unit: Unit) -> Outcome:
+        """Do a unit that was lost once, with nothing else at work."""
+        return next(iter(self.run([unit])))
 
     def close(self) -> None:
         """Let the workers go."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,7 @@ class Opener:
         """
         source = case.layers[name]
         step = self.spec.reader_for(name, case.attributes)
-        try:
+        with _reading(source):
             if step is None and not source.files:
                 message = f"layer {name!r} has no files, so that its reader must be named under read"
                 raise SourceError(message, where=f"case {case.id}")
@@ -109,11 +110,6 @@ class Opener:
                 layer: Layer = join(parts, source)
             else:
                 layer = reader.open(source, context)
-        except CurateError:
-            raise
-        except Exception as error:
-            message = f"reading failed with {type(error).__name__}: {error}"
-            raise SourceError(message, where=source.describe()) from error
         if source.spacing is not None and isinstance(layer, Image):
             layer = with_spacing(layer, source.spacing, source.unit)
         return layer, label
@@ -142,15 +138,32 @@ class Opener:
         return found
 
     def resident(self, case: CaseSource) -> int:
-        """Estimate of the memory that the case's open layers hold."""
+        """Estimate of the memory that the case's open layers hold.
+
+        Raises:
+            SourceError: a layer cannot be read.
+        """
         total = 0
         for name, source in case.layers.items():
             step = self.spec.reader_for(name, case.attributes)
             if step is None and not source.files:
                 continue
-            reader, _ = self._reader(step, source, case)
-            total += reader.resident(source)
+            with _reading(source):
+                reader, _ = self._reader(step, source, case)
+                total += reader.resident(source)
         return total
+
+
+@contextmanager
+def _reading(source: LayerSource) -> Iterator[None]:
+    """Whatever a reader raises is about the layer; that memory ended is about the machine."""
+    try:
+        yield
+    except (CurateError, MemoryError):
+        raise
+    except Exception as error:
+        message = f"reading failed with {type(error).__name__}: {error}"
+        raise SourceError(message, where=source.describe()) from error
 
 
 def with_spacing(image: Image, spacing: Sequence[float], unit: str) -> Image:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ from attrs import frozen
 
 from curate_core.cut import row_bytes, without_pixels
 from curate_core.digest import known_content, source_key
-from curate_core.errors import CurateError, RequestError
+from curate_core.errors import CurateError, RequestError, SourceError
 from curate_core.grid import Grid
 from curate_core.host import Host
 from curate_core.journal import Journal, Record
@@ -97,7 +97,7 @@ def make_plan(spec: Spec, host: Host, find: bool = False) -> Plan:
         samples=sum(count for count, _ in known) if complete else None,
         exact=not any(step not in bench.stages.early for step in spec.filter),
         nbytes=sum(size for _, size in known) if complete else None,
-        memory=max((unit.nbytes for unit in units), default=0),
+        memory=_memory(units, opener),
         removed=_removed(spec, cases),
         complete=not units and (spec.output / DATASET).exists(),
     )
@@ -111,6 +111,20 @@ def _digests(case: CaseSource, journal: Journal, opener: Opener) -> Mapping[Path
         except CurateError:
             digests[file] = "unreadable"
     return digests
+
+
+def _memory(units: Sequence[Unit], opener: Opener) -> int:
+    """What the largest unit needs, the open layers of its case included."""
+    sizes: dict[str, int] = {}
+    for unit in units:
+        sizes[unit.task.case.id] = max(unit.nbytes, sizes.get(unit.task.case.id, 0))
+    found = [0]
+    for case in {unit.task.case.id: unit.task.case for unit in units}.values():
+        try:
+            found.append(sizes[case.id] + opener.resident(case))
+        except SourceError:
+            continue  # it will be quarantined
+    return max(found)
 
 
 def _kept(journal: Journal, state: CaseState) -> list[int]:

@@ -15,12 +15,11 @@ from attrs import define, field, frozen
 from curate_core.arrays import NDArray
 from curate_core.cut import BATCH_BYTES, BRICK_BYTES
 from curate_core.digest import key_of
-from curate_core.errors import CurateError, RequestError
+from curate_core.errors import RequestError
 from curate_core.journal import Journal
 from curate_core.keys import Key, statistic_name
 from curate_core.kinds import Unit
 from curate_core.model import CaseSource, Plain
-from curate_core.opening import Opener
 from curate_core.parts import load_json
 from curate_core.paths import sample_paths, shared_hashes
 from curate_core.prepare import load_prepared
@@ -96,14 +95,17 @@ class Rounds:
         journal: what is done.
         cases: all that are not quarantined, in manifest order.
         closing: close groups that are complete; without, they wait, and nothing is written.
+        resident: case -> memory that its open layers hold, as far as that is known.
     """
 
-    def __init__(self, bench: Bench, journal: Journal, cases: Sequence[CaseState], *, closing: bool = True) -> None:
+    def __init__(
+        self, bench: Bench, journal: Journal, cases: Sequence[CaseState], *, closing: bool = True, resident: Mapping[str, int] | None = None
+    ) -> None:
         self.bench, self.journal, self.closing = bench, journal, closing
+        self.resident = dict(resident or {})
         self._existing = any(state.kept is not None for state in cases)
         self.cases = list(cases)
         self.places: dict[str, Place] = {}
-        self._resident: dict[str, int] = {}
 
     def exclude(self, case: str) -> None:
         """Go on without a case; groups that it belonged to are judged again without it."""
@@ -111,6 +113,8 @@ class Rounds:
 
     def ready(self) -> list[Unit]:
         """The units that can be done now, in manifest order; closes groups as it finds them complete.
+
+        In the place of the units of a case whose memory is not known stands one that finds it out.
 
         Raises:
             RequestError: two samples would take one path.
@@ -128,7 +132,21 @@ class Rounds:
             elif stage.scope is not None:
                 self._close(stage)
         order = {state.source.id: i for i, state in enumerate(self.cases)}
-        return sorted(units, key=lambda unit: order[unit.task.case.id])
+        return sorted(self._looked_at(units) if self.closing else units, key=lambda unit: order[unit.task.case.id])
+
+    def _looked_at(self, units: Sequence[Unit]) -> Iterator[Unit]:
+        looks: set[str] = set()
+        for unit in units:
+            case = unit.task.case
+            if case.id in self.resident:
+                yield unit
+            elif case.id not in looks:
+                looks.add(case.id)
+                yield Unit(f"look {case.id}", case.id, Task(case, unit.task.source, None), case=case.id)
+
+    def title(self, unit: Unit) -> str:
+        """What a unit does, in words."""
+        return self.places[unit.key].stage.title if unit.key in self.places else "looking at sources"
 
     def _done(self, key: Key) -> bool:
         return key.name in self.journal.parts
@@ -170,23 +188,16 @@ class Rounds:
         self.places[key.name] = Place(key, state.source.id, stage, block)
         task = Task(state.source, state.key, stage.index, block, state.statistics, None if alive is None else pack(alive))
         label = state.source.id if block is None or state.blocks == 1 else f"{state.source.id}, block {block + 1} of {state.blocks}"
-        return Unit(key.name, label, task, self._estimate(state, block))
+        return Unit(key.name, label, task, self._estimate(state, block), state.source.id)
 
     def _estimate(self, state: CaseState, block: int | None) -> int:
         """Memory of a unit: what the open layers hold, a brick, and batches on their way through the steps."""
-        name = state.source.id
-        if name not in self._resident:
-            opener = Opener(self.bench.spec, self.bench.host, lambda step, case: self.bench.context(step, case.id))
-            try:
-                self._resident[name] = opener.resident(state.source)
-            except (CurateError, OSError):
-                self._resident[name] = 0  # the unit will say what is wrong
         largest = BATCH_BYTES
         if block is not None and state.edges[block + 1] - state.edges[block] == 1:
             largest = max(largest, state.sizes[block])
         steps = [*self.bench.spec.transform, *self.bench.spec.filter, *self.bench.spec.write]
         work = max(step.component.estimate(largest) for step in steps if step.component is not None)
-        return self._resident[name] + BRICK_BYTES + largest + work
+        return self.resident.get(state.source.id, 0) + BRICK_BYTES + largest + work
 
     def _check_paths(self) -> None:
         """Where samples of different cases might take one path, all cases are found before any is cut."""

@@ -16,7 +16,7 @@ from typing import Any
 from curate_core import __version__
 from curate_core.commit import Commit, Quarantined, finish, load_files
 from curate_core.continuing import Earlier, load_earlier
-from curate_core.digest import Known, source_key
+from curate_core.digest import source_key
 from curate_core.errors import CurateError, RequestError, RunError, SourceError, StepError
 from curate_core.host import Host, default_host
 from curate_core.journal import Journal, Lock
@@ -29,7 +29,7 @@ from curate_core.rounds import CaseState, Rounds
 from curate_core.spec import Spec, load
 from curate_core.summary import Summary
 from curate_core.templates import check_relative
-from curate_core.unit import Bench, Job, Task
+from curate_core.unit import Bench, Job, Look, Task
 
 
 def run(
@@ -213,19 +213,22 @@ class _Run:
         with engine.open(job) as session:
             before = [CaseState(e.source, e.key, kept=partial(e.kept, bench.parts), fixed=e.statistics) for e in earlier]
             known = {e.source.id for e in earlier}
-            new = self._fingerprint(session, journal, [case for case in sources if case.id not in known])
+            resident: dict[str, int] = {}
+            new = self._fingerprint(session, journal, [case for case in sources if case.id not in known], resident)
             states = [*before, *new]
-            rounds = Rounds(bench, journal, states)
+            rounds = Rounds(bench, journal, states, resident=resident)
             self._tell("curate_run_started", name=self.spec.name, output=str(self.output), total_units=len(states))
             while units := rounds.ready():
-                title = " and ".join(dict.fromkeys(rounds.places[unit.key].stage.title for unit in units))
+                title = " and ".join(dict.fromkeys(map(rounds.title, units)))
                 self._tell("curate_round_started", title=title, total_units=len(units))
                 self._round(session, rounds, journal, units)
         journal.flush()
         return self._commit(bench, journal, rounds, there)
 
-    def _fingerprint(self, session: EngineSession, journal: Journal, sources: Sequence[CaseSource]) -> list[CaseState]:
-        """Content hashes of all sources; files that look as before are not read again."""
+    def _fingerprint(
+        self, session: EngineSession, journal: Journal, sources: Sequence[CaseSource], resident: dict[str, int]
+    ) -> list[CaseState]:
+        """Content hashes of all sources; files that look as before are not read again. Fills in ``resident`` of the others' cases."""
         digests: dict[Path, str] = {}
         unknown = []
         for case in sources:
@@ -234,13 +237,14 @@ class _Run:
                 if known is not None:
                     digests[file] = known
             if any(file not in digests for file in case.files()):
-                unknown.append(Unit(case.id, case.id, Task(case)))
+                unknown.append(Unit(case.id, case.id, Task(case, stage=None), case=case.id))
         if unknown:
             self._tell("curate_round_started", title="hashing sources", total_units=len(unknown))
-        for outcome in session.run(unknown):
+        for outcome in _outcomes(session, unknown):
             if outcome.status == "done":
-                pairs: list[tuple[str, Known]] = outcome.value
-                for path, found in pairs:
+                look: Look = outcome.value
+                resident[outcome.unit.task.case.id] = look.resident
+                for path, found in look.files:
                     digests[Path(path)] = found.digest
                     journal.add_file(path, found)
             else:
@@ -250,23 +254,20 @@ class _Run:
         return [CaseState(case, source_key(case, digests, self.spec.seed)) for case in good]
 
     def _round(self, session: EngineSession, rounds: Rounds, journal: Journal, units: Sequence[Unit]) -> None:
-        lost: list[Unit] = []
-        for outcome in session.run(units):
-            self._take(outcome, rounds, journal, lost)
-        for unit in lost:  # once more, alone: perhaps it was the others that took the memory
-            for outcome in session.run([unit]):
-                self._take(outcome, rounds, journal, None)
+        session.check(units)
+        for outcome in _outcomes(session, units):
+            self._take(outcome, rounds, journal)
 
-    def _take(self, outcome: Outcome, rounds: Rounds, journal: Journal, lost: list[Unit] | None) -> None:
+    def _take(self, outcome: Outcome, rounds: Rounds, journal: Journal) -> None:
         case = outcome.unit.task.case.id
-        if outcome.status == "done":
+        if outcome.status == "done" and isinstance(outcome.value, Look):
+            rounds.resident[case] = outcome.value.resident
+        elif outcome.status == "done":
             for record in outcome.value:
                 journal.add_part(record)
                 self._count(record.info)
                 self.done += 1
             journal.flush_if_due()
-        elif outcome.status == "lost" and lost is not None:
-            lost.append(outcome.unit)
         elif case not in self.quarantined:
             self._fail(outcome, case)
             rounds.exclude(case)
@@ -330,6 +331,18 @@ class _Run:
             if key not in live:
                 parts.remove(key)
         shutil.rmtree(parts.aside, ignore_errors=True)
+
+
+def _outcomes(session: EngineSession, units: Sequence[Unit]) -> Iterator[Outcome]:
+    """What becomes of units; one that is lost is tried once more, alone: perhaps it was the others that took the memory."""
+    lost: list[Unit] = []
+    for outcome in session.run(units):
+        if outcome.status == "lost":
+            lost.append(outcome.unit)
+        else:
+            yield outcome
+    for unit in lost:
+        yield session.run_alone(unit)
 
 
 def _stage_of(reason: str, outcome: Outcome) -> str:

@@ -37,8 +37,8 @@ class Task:
 
     Attributes:
         case: as the source found it.
-        source: key of its contents; empty: only fingerprint its files.
-        stage: index of the first stage to do.
+        source: key of its contents; empty: not known yet.
+        stage: index of the first stage to do; None: only look at the case.
         block: index of the block; None: the whole case.
         statistics: merged values of the steps that measured over several cases.
         alive: packed mask over the rows of the block (of the case) that earlier filters left; None: all.
@@ -46,10 +46,23 @@ class Task:
 
     case: CaseSource
     source: str = ""
-    stage: int = 0
+    stage: int | None = 0
     block: int | None = None
     statistics: Mapping[str, Plain] = attrs.field(factory=dict)
     alive: bytes | None = None
+
+
+@frozen
+class Look:
+    """What is told of a case before its first stage.
+
+    Attributes:
+        files: (file, what is known of its content), where the contents' key was not known.
+        resident: estimate of the memory that its open layers hold, bytes.
+    """
+
+    files: Sequence[tuple[str, Known]]
+    resident: int
 
 
 @frozen(eq=False)
@@ -104,16 +117,16 @@ class Bench:
         self._held: tuple[str, Case, Prepared] | None = None
 
     def do(self, task: Task) -> Any:
-        """Fingerprint a case, or take it through the stages; returns (file, what is known) pairs, or records.
+        """Look at a case, or take it through the stages; returns a ``Look``, or records.
 
         Raises:
             SourceError, StepError: the case is to blame.
             RequestError: the spec is.
             RunError: the disk is.
         """
-        if not task.source:
-            return self._fingerprint(task.case)
         try:
+            if task.stage is None:
+                return self._look(task)
             stage = self.stages[task.stage]
             return [self._measure_case(task, stage)] if stage.kind == "measure-case" else self._advance(task, stage)
         except OSError as error:
@@ -132,9 +145,15 @@ class Bench:
                 self._states[step.path] = None if step.component is None else step.component.setup(self.worker)
         return Context(step.name, self.spec.seed, case, self._states[step.path], statistics, folder)
 
-    def _fingerprint(self, case: CaseSource) -> list[tuple[str, Known]]:
+    def _look(self, task: Task) -> Look:
+        """Files are opened by workers only: a header that kills its process must not kill the run."""
         opener = Opener(self.spec, self.host, lambda step, source: self.context(step, source.id))
-        return [(str(file), known_content(file, others)) for file, others in opener.companions(case).items()]
+        files = [] if task.source else [(str(file), known_content(file, others)) for file, others in opener.companions(task.case).items()]
+        try:
+            resident = opener.resident(task.case)
+        except SourceError:
+            resident = 0  # preparing the case will say what is wrong
+        return Look(files, resident)
 
     def _measure_case(self, task: Task, stage: Stage) -> Record:
         assert stage.step is not None

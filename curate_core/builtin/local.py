@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
+import multiprocessing.process
 import os
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from attrs import define, frozen
 
@@ -18,6 +21,8 @@ from curate_core.options import option
 from curate_core.structure import ByteSize
 
 Work = Callable[[Unit, Worker], Any]
+_PATIENCE = 2.0
+"""Seconds that a worker has to end by itself."""
 
 
 @frozen
@@ -35,12 +40,22 @@ class LocalEngine(Engine):
     )
     memory: ByteSize | None = option(doc="Memory that all units at work may need together; null: 80 % of this machine's.", default=None)
     devices: tuple[str, ...] = option(doc="Accelerators; workers take them in turn.", default=())
+    timeout: float | None = option(
+        doc="Seconds that a unit may take, against file systems that do not answer; null: any. Needs workers that can be ended.",
+        default=None,
+        gt=0,
+    )
+
+    def __attrs_post_init__(self) -> None:
+        if self.workers == 0 and self.timeout is not None:
+            message = "timeout ends the worker of a stuck unit, and with 0 workers there is none: ask for at least one"
+            raise ValueError(message)
 
     def open(self, work: Work) -> EngineSession:
         budget = self.memory if self.memory is not None else int(0.8 * _total_memory())
         if self.workers == 0:
             return _Here(work, budget, self.devices)
-        return _Pool(work, self.workers or _cores(), budget, self.devices)
+        return _Pool(work, self.workers or _cores(), budget, self.devices, self.timeout)
 
 
 class _Here(EngineSession):
@@ -50,32 +65,44 @@ class _Here(EngineSession):
         self.work, self.budget = work, budget
         self.worker = Worker(0, devices[0] if devices else "cpu")
 
+    def check(self, units: Iterable[Unit]) -> None:
+        for unit in units:
+            _require(unit, self.budget)
+
     def run(self, units: Iterable[Unit]) -> Iterator[Outcome]:
         for unit in units:
             _require(unit, self.budget)
-            yield _outcome(unit, *_do(self.work, unit, self.worker))
+            yield Outcome(unit, *_do(self.work, unit, self.worker))
 
 
 @define(eq=False)
 class _Process:
-    """A worker process and the unit that it has."""
+    """A worker process, the unit that it has, when that must be done, and what it was given last."""
 
     index: int
     process: Any
     pipe: Connection
     unit: Unit | None = None
+    due: float = math.inf
+    case: str = ""
+    nbytes: int = 0
 
 
 class _Pool(EngineSession):
     """A fixed number of worker processes, started when first needed; one that dies is replaced."""
 
-    def __init__(self, work: Work, count: int, budget: int, devices: tuple[str, ...]) -> None:
+    def __init__(self, work: Work, count: int, budget: int, devices: tuple[str, ...], timeout: float | None) -> None:
         self.work, self.count, self.budget, self.devices = work, count, budget, devices
+        self.timeout = math.inf if timeout is None else timeout
         self.processes: list[_Process] = []
         method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
         self.context: Any = multiprocessing.get_context(method)
         if method == "forkserver":
             self.context.set_forkserver_preload(["curate_core.unit"])
+
+    def check(self, units: Iterable[Unit]) -> None:
+        for unit in units:
+            _require(unit, self.budget)
 
     def run(self, units: Iterable[Unit]) -> Iterator[Outcome]:
         waiting: deque[Unit] = deque()
@@ -99,46 +126,71 @@ class _Pool(EngineSession):
             for process in [p for p in self.processes if p.unit is not None]:
                 self._end(process)
 
+    def run_alone(self, unit: Unit) -> Outcome:
+        for process in list(self.processes):
+            self._end(process)
+        return next(iter(self.run([unit])))
+
     def _assign(self, waiting: deque[Unit]) -> None:
         """Give units to free workers while the budget lasts; always at least one."""
         while waiting:
-            used = sum(p.unit.nbytes for p in self.processes if p.unit is not None)
-            if used and used + waiting[0].nbytes > self.budget:
+            unit = waiting[0]
+            idle = [process for process in self.processes if process.unit is None]
+            free = min(idle, key=lambda process: process.case != unit.case, default=None)  # at best the one that has the case open
+            if (free is None and len(self.processes) >= self.count) or not self._has_room(unit, free):
                 return
-            free = next((p for p in self.processes if p.unit is None), None)
-            if free is None:
-                if len(self.processes) >= self.count:
-                    return
-                free = self._start()
-            unit = waiting.popleft()
+            free = free or self._start()
             try:
                 free.pipe.send(unit)
-            except (BrokenPipeError, OSError):
+            except OSError:
                 self._end(free)
-                waiting.appendleft(unit)
                 continue
-            free.unit = unit
+            waiting.popleft()
+            free.unit, free.due = unit, time.monotonic() + self.timeout
+            free.case, free.nbytes = unit.case, unit.nbytes
+
+    def _has_room(self, unit: Unit, free: _Process | None) -> bool:
+        """Whether the budget has room; workers without work may still hold their last case: they end where that is in the way."""
+        others = [process for process in self.processes if process is not free]
+        for process in sorted(others, key=lambda process: process.unit is not None):
+            if sum(other.nbytes for other in others) + unit.nbytes <= self.budget:
+                return True
+            if process.unit is None:
+                self._end(process)
+                others.remove(process)
+        return not others
 
     def _collect(self, busy: list[_Process]) -> Iterator[Outcome]:
-        """Wait until a worker reports or dies."""
-        ready = wait([entry for process in busy for entry in (process.pipe, process.process.sentinel)])
+        """Wait until a worker reports, dies, or has had its time."""
+        due = min(process.due for process in busy)
+        left = None if due == math.inf else max(0.0, due - time.monotonic())
+        ready = wait([entry for process in busy for entry in (process.pipe, process.process.sentinel)], left)
         for process in busy:
-            if process.pipe not in ready and process.process.sentinel not in ready:
-                continue
             unit = process.unit
             assert unit is not None
-            try:
-                value, error = process.pipe.recv()
-            except (EOFError, OSError):
-                process.process.join()
-                code = process.process.exitcode
-                self._end(process)
-                how = f"was killed by signal {-code}" if code is not None and code < 0 else f"ended with exit code {code}"
-                hint = "signal 9 is what the system sends when memory ends" if code == -9 else ""
-                yield Outcome(unit, "lost", None, StepError(f"the worker {how}", where=unit.label, hint=hint))
-                continue
-            process.unit = None
-            yield _outcome(unit, value, error)
+            if process.pipe in ready or process.process.sentinel in ready:
+                yield self._received(process, unit)
+            elif process.due <= time.monotonic():
+                self._end(process, patience=0)
+                message = f"it took longer than engine.timeout, {self.timeout:g} s, and its worker was ended"
+                hint = "a file system that does not answer, or a unit that needs more time: raise engine.timeout"
+                yield Outcome(unit, "failed", None, SourceError(message, where=unit.label, hint=hint))
+
+    def _received(self, process: _Process, unit: Unit) -> Outcome:
+        """What a worker sent, or how it died."""
+        try:
+            outcome = Outcome(unit, *process.pipe.recv())
+        except (EOFError, OSError):
+            process.process.join(timeout=_PATIENCE)
+            code = process.process.exitcode
+            self._end(process)
+            how = f"was killed by signal {-code}" if code is not None and code < 0 else f"ended with exit code {code}"
+            hint = "signal 9 is what the system sends when memory ends" if code == -9 else ""
+            return Outcome(unit, "lost", None, StepError(f"the worker {how}", where=unit.label, hint=hint))
+        process.unit, process.due = None, math.inf
+        if outcome.status == "lost":  # its memory ended: what it still holds goes with it
+            self._end(process, patience=0)
+        return outcome
 
     def _start(self) -> _Process:
         index = next(i for i in range(1, self.count + 1) if all(p.index != i for p in self.processes))
@@ -153,23 +205,26 @@ class _Pool(EngineSession):
         self.processes.append(started)
         return started
 
-    def _end(self, process: _Process) -> None:
+    def _end(self, process: _Process, patience: float = _PATIENCE) -> None:
+        """Ask a worker to end, for so many seconds; then make it."""
         self.processes.remove(process)
         process.pipe.close()
-        if process.process.is_alive():
+        if patience and process.process.is_alive():
             process.process.terminate()
-        process.process.join(timeout=2)
+            process.process.join(timeout=patience)
         if process.process.is_alive():
             process.process.kill()
-            process.process.join()
+            process.process.join(timeout=_PATIENCE)
+        if process.process.is_alive():
+            # It hangs within the system, where no signal reaches it. Python would wait for it at its own end: that list must not know it.
+            multiprocessing.process._children.discard(process.process)  # type: ignore[attr-defined]  # noqa: SLF001
 
     def close(self) -> None:
-        for process in list(self.processes):
-            try:
+        for process in self.processes:
+            with suppress(OSError):
                 process.pipe.send(None)
-                process.process.join(timeout=2)
-            except (BrokenPipeError, OSError):
-                pass
+        for process in list(self.processes):
+            process.process.join(timeout=_PATIENCE)
             self._end(process)
 
 
@@ -193,7 +248,7 @@ def _serve(pipe: Connection, work: Work, worker: Worker) -> None:
             except (BrokenPipeError, OSError):
                 raise
             except Exception as error:  # the value does not pickle, and nothing of it was sent
-                pipe.send((None, _portable(error)))
+                pipe.send(("failed", None, _portable(error)))
         except (BrokenPipeError, OSError):
             return
 
@@ -207,11 +262,15 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
-def _do(work: Work, unit: Unit, worker: Worker) -> tuple[Any, Exception | None]:
+def _do(work: Work, unit: Unit, worker: Worker) -> tuple[Literal["done", "failed", "lost"], Any, Exception | None]:
+    """Status, value and error of a unit; one whose memory ended is as good as lost: alone, it may succeed."""
     try:
-        return work(unit, worker), None
+        return "done", work(unit, worker), None
+    except MemoryError as error:
+        message = f"memory ended: {str(error) or 'an allocation failed'}"
+        return "lost", None, StepError(message, where=unit.label, hint="lower engine.workers or engine.memory, or make the samples smaller")
     except Exception as error:
-        return None, _portable(error)
+        return "failed", None, _portable(error)
 
 
 def _portable(error: Exception) -> Exception:
@@ -227,10 +286,6 @@ def _portable(error: Exception) -> Exception:
     error.add_note(text)
     error.__cause__ = error.__context__ = None
     return error
-
-
-def _outcome(unit: Unit, value: Any, error: Exception | None) -> Outcome:
-    return Outcome(unit, "done", value) if error is None else Outcome(unit, "failed", None, error)
 
 
 def _require(unit: Unit, budget: int) -> None:
