@@ -29,6 +29,7 @@ class TestPlugin(PluginTests):
     plugin_module = "curate_em.plugin"
     distribution = "curate-em"
     readme = Path(__file__).parents[1] / "README.md"
+    examples: ClassVar[dict[str, Any]] = {"roi_finder:around-patches": {"patches": "out/cem"}}
 
 
 def tiles(count: int, shape: tuple[int, ...] = (40, 40), seed: int = 0) -> Any:

@@ -7,8 +7,9 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 from curate_em.names import parse_loc
-from curate_em.sections import EmSections, half_edges
+from curate_em.sections import EmSections
 
+from curate_core.builtin.tiling import tile_edges
 from curate_core.cut import batches
 from curate_core.structure import structure
 from curate_core.testing import RoiFinderTests, context, make_case, values
@@ -103,7 +104,7 @@ def test_index_is_padded_to_the_last_one(length: int, digits: int) -> None:
 def test_half_a_tile() -> None:
     """Python's round: exactly half goes to the even number of tiles."""
     lengths = (4, 14, 15, 16, 24, 25, 26)
-    edges = [half_edges(length, 10) for length in lengths]
+    edges = [tile_edges(length, 10, None, "half") for length in lengths]
     tiles = {length: (stops - starts).tolist() for length, (starts, stops) in zip(lengths, edges, strict=True)}
     assert tiles == {4: [4], 14: [10], 15: [10, 5], 16: [10, 6], 24: [10, 10], 25: [10, 10], 26: [10, 10, 6]}
 

@@ -14,6 +14,13 @@ CURATE_HOOK_API = 1
 def curate_register_roi_finders() -> Iterator[Provider]:
     """Patches of volumes."""
     yield Provider("roi_finder", "em-sections", "Patches of xy, xz and yz sections, as CEM500K cut them.", "curate_em.sections:EmSections")
+    yield Provider("roi_finder", "around-patches", "Flipbooks and subvolumes around patches cut earlier.", "curate_em.around:AroundPatches")
+
+
+@hookimpl
+def curate_register_transforms() -> Iterator[Provider]:
+    """What is cut along any axis, lying alike."""
+    yield Provider("transform", "section-first", "Puts the axis across a sample's plane in front.", "curate_em.around:SectionFirst")
 
 
 @hookimpl

@@ -9,10 +9,8 @@ from attrs import frozen
 
 from curate_core import Case, Context, Grid, RoiFinder, RoiTable, StepError, option
 from curate_core.arrays import NDArray
-from curate_core.builtin.tiling import boxes_of_grid, sections, tile_edges
+from curate_core.builtin.tiling import Edge, boxes_of_grid, sections, tile_edges
 from curate_em.names import IMAGE, MARK, PLANES
-
-Edge = Literal["half", "short", "drop", "shift"]
 
 
 @frozen
@@ -35,15 +33,22 @@ class EmSections(RoiFinder):
         " shorter than a patch one patch; short keeps every remainder; drop none; shift moves the last patch back until it fits.",
         default="half",
     )
+    label: str | None = option(
+        doc="What stands before -LOC-, such as {number}, filled in with the case's attributes; null: the last part of the case's id.",
+        default=None,
+        template=True,
+        min_length=1,
+    )
     layer: str | None = option(doc="The layer to cut; null: every image layer of the case, which need one grid.", default=None)
 
     def find(self, case: Case, context: Context) -> RoiTable:
-        if MARK in case.id:
+        label = case.id.rpartition("/")[2] if self.label is None else self.label
+        if MARK in label or MARK in case.id:
             message = f"the name contains {MARK!r}, which marks the place of a patch in its name"
             raise StepError(message, where=f"case {case.id}", hint="give the case another name")
         grid = self._grid(case)
         layers = () if self.layer is None else (self.layer,)
-        name = case.id.rpartition("/")[2].replace("{", "{{").replace("}", "}}") + MARK + "{loc}"
+        name = label.replace("{", "{{").replace("}", "}}") + MARK + "{loc}"
         if grid.spatial_axes == "yx":
             return self._image(case, grid, layers, name)
         shape = [grid.shape[grid.axes.index(axis)] for axis in "zyx"]
@@ -74,7 +79,7 @@ class EmSections(RoiFinder):
         return abs(x - z) / x <= self.isotropy_tolerance
 
     def _edges(self, length: int) -> tuple[NDArray, NDArray]:
-        return half_edges(length, self.size) if self.edge == "half" else tile_edges(length, self.size, None, self.edge)
+        return tile_edges(length, self.size, None, self.edge)
 
     def _plane(self, shape: list[int], plane: str, layers: tuple[str, ...], name: str) -> RoiTable:
         across = PLANES[plane]
@@ -99,19 +104,6 @@ class EmSections(RoiFinder):
 
 
 _NO_TEXT = np.zeros(0, "S1")
-
-
-def half_edges(length: int, size: int) -> tuple[NDArray, NDArray]:
-    """Tiles along one axis by the rule of CEM500K's patchify3d: ``max(1, round(length / size))`` of them, from the origin.
-
-    A remainder over half a tile gives one shorter tile, one under half is dropped. Exactly half: Python's ``round`` goes to the even
-    number, so that 1.5 tiles are two (the second shorter) and 2.5 tiles are two (the remainder dropped).
-
-    Returns:
-        (n,) int64 starts and stops.
-    """
-    starts = np.arange(max(1, round(length / size)), dtype=np.int64) * size
-    return starts, np.minimum(starts + size, length)
 
 
 def _tile_texts(rows: tuple[NDArray, NDArray], columns: tuple[NDArray, NDArray]) -> NDArray:
