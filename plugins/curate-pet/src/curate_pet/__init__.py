@@ -1,0 +1,1 @@
+"""PET/CT preparation for curate."""
