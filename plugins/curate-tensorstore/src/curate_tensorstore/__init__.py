@@ -1,0 +1,1 @@
+"""Chunked volumes for curate."""

@@ -1,0 +1,18 @@
+"""What curate-tensorstore offers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from curate_core.hookspec import hookimpl
+from curate_core.providers import Provider
+
+CURATE_HOOK_API = 1
+
+
+@hookimpl
+def curate_register_readers() -> Iterator[Provider]:
+    """Folders of chunks."""
+    suffixes = (".zarr", ".n5", ".precomputed")
+    summary = "OME-Zarr, N5 and neuroglancer precomputed, local and remote, at any level."
+    yield Provider("reader", "tensorstore", summary, "curate_tensorstore.reader:TensorStoreReader", suffixes)

@@ -1,0 +1,141 @@
+"""A level opened: an array that reads the chunks under each box, and nothing else."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorstore as ts
+from attrs import frozen
+
+from curate_core import LazyArray, SourceError
+from curate_core.arrays import Box, NDArray
+from curate_core.grid import Grid
+from curate_tensorstore.address import Address
+from curate_tensorstore.levels import Level
+
+
+@frozen
+class Access:
+    """How volumes are read.
+
+    Attributes:
+        cache: bytes of decoded chunks kept in a process.
+        concurrency: requests at once.
+        retries: tries after a request that failed, each after a longer pause.
+        fill: voxels of missing chunks get the format's fill value; otherwise they are an error.
+    """
+
+    cache: int
+    concurrency: int
+    retries: int
+    fill: bool
+
+    def context(self) -> ts.Context:
+        """TensorStore's resources; one for equal accesses in a process, so that they share their cache."""
+        key = (os.getpid(), self.cache, self.concurrency, self.retries)
+        if key not in _contexts:
+            retries = {"max_retries": self.retries, "initial_delay": "500ms", "max_delay": "16s"}
+            requests = {"limit": self.concurrency}
+            described = {
+                "cache_pool": {"total_bytes_limit": self.cache},
+                "file_io_concurrency": {"limit": "shared"},
+                "http_request_concurrency": requests, "gcs_request_concurrency": requests, "s3_request_concurrency": requests,
+                "http_request_retries": retries, "gcs_request_retries": retries, "s3_request_retries": retries,
+            }  # fmt: skip
+            _contexts[key] = ts.Context(described)
+        return _contexts[key]
+
+
+_contexts: dict[tuple[int, ...], ts.Context] = {}
+
+
+def read_metadata(address: Address, path: str, access: Access) -> bytes | None:
+    """What lies at a path of a volume's folder; None when nothing does.
+
+    Raises:
+        SourceError: it cannot be asked.
+    """
+    try:
+        found = ts.KvStore.open(address.store(), context=access.context()).result().read(path).result()
+    except ValueError as error:
+        raise SourceError(_told(error), where=f"{address.text}, {path}", hint=_hint(address)) from error
+    return None if found.state == "missing" else bytes(found.value)
+
+
+class Volume(LazyArray):
+    """A level as an array in the order z, y, x, c; other axes, of length one, are left out.
+
+    Pickles as its address: a process that unpickles it opens it anew.
+    """
+
+    def __init__(self, address: Address, level: Level, access: Access) -> None:
+        self.address, self.level, self.access = address, level, access
+        self._open()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"address": self.address, "level": self.level, "access": self.access}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._open()
+
+    def _open(self) -> None:
+        level = self.level
+        spec: dict[str, Any] = {"driver": level.driver, "kvstore": self.address.store(level.inside), "open": True}
+        if level.driver == "neuroglancer_precomputed":
+            spec["scale_index"] = level.index
+        spec["fill_missing_data_reads"] = self.access.fill
+        spec["recheck_cached_data"] = False  # what lies behind an address is taken not to change
+        try:
+            store = ts.open(spec, context=self.access.context(), read=True).result()
+        except ValueError as error:
+            raise SourceError(_told(error), where=self.address.text, hint=_hint(self.address)) from error
+        order = "".join(axis for axis in "zyxc" if axis in level.axes)
+        axes = level.axes + "c" if store.rank == len(level.axes) + 1 and "c" not in level.axes else level.axes
+        for axis, extent in zip(axes, store.shape, strict=True):
+            if axis not in order and extent != 1:
+                message = f"the axis {axis!r} has {extent} entries; volumes have the axes z, y, x and c"
+                raise SourceError(message, where=self.address.text, hint=f"its axes are {level.axes}, its shape is {store.shape}")
+        left_out = [position for position, axis in enumerate(axes) if axis not in order]
+        for position in reversed(left_out):
+            store = store[(slice(None),) * position + (store.domain[position].inclusive_min,)]
+        kept = [axis for axis in axes if axis in order]
+        self.axes = order
+        self._store = store[ts.d[:].translate_to[0]].transpose([kept.index(axis) for axis in order])
+        self.shape = tuple(int(n) for n in self._store.shape)
+        self.dtype = np.dtype(self._store.dtype.numpy_dtype)
+
+    def read_box(self, where: Box) -> NDArray:
+        try:
+            values: NDArray = self._store[where].read(order="C").result()
+        except ValueError as error:
+            place = ", ".join(f"{axis} {s.start}:{s.stop}" for axis, s in zip(self.axes, where, strict=True))
+            raise SourceError(_told(error), where=f"{self.address.text}, {place}", hint=_hint(self.address, missing=True)) from error
+        return values
+
+    def grid(self) -> Grid:
+        """Where its voxels lie."""
+        level, spatial = self.level, [axis for axis in self.axes if axis in "zyx"]
+        stored = [axis for axis in level.axes if axis in "zyx"]
+        order = [stored.index(axis) for axis in spatial]
+        spacing: Sequence[float] | None = None if level.spacing is None else [level.spacing[i] for i in order]
+        first = dict(zip(stored, level.first, strict=True))
+        origin = [first.get(axis, 0.0) for axis in "xyz"]
+        return Grid.from_spacing(self.shape, self.axes, spacing, level.unit if spacing is not None else "", origin)
+
+
+def _told(error: Exception) -> str:
+    """TensorStore's words without its source locations."""
+    text = " ".join(str(error).split())
+    return f"it cannot be read: {text.partition(' [source locations=')[0][:400]}"
+
+
+def _hint(address: Address, *, missing: bool = False) -> str:
+    if missing and not address.remote:
+        return 'missing chunks can be filled, "missing": "fill"; cloud-volume writes local chunks that others find with compress=False only'
+    if missing:
+        return 'missing chunks can be filled: "missing": "fill"'
+    return "is the address right, and may it be read?" if address.remote else ""
