@@ -1,0 +1,1 @@
+"""Learned filters for curate."""
