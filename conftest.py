@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from pathlib import Path
 
@@ -12,17 +13,21 @@ from hypothesis import settings
 
 HERE = Path(__file__).parent
 NEED_PLUGINS = ["tests/specs", "tests/packaging", "benchmarks"]
+ALONE = ["classify"]
+"""Plugins that are tested in an environment of their own, or where they are installed."""
 
 
 def ignored(environment: str) -> list[str]:
     """Paths that an environment leaves out, by the factors in its name."""
     plugins = {folder.name.removeprefix("curate-"): f"plugins/{folder.name}" for folder in sorted(HERE.glob("plugins/curate-*"))}
     factors = environment.split("-")
+    if not environment:
+        return [plugins[name] for name in ALONE if importlib.util.find_spec(f"curate_{name}") is None]
     if "core" in factors:
         return [*NEED_PLUGINS, "plugins"]
     if set(factors) & set(plugins):
         return ["tests", "benchmarks", *(path for name, path in plugins.items() if name not in factors)]
-    return []
+    return [plugins[name] for name in ALONE]
 
 
 settings.register_profile("curate", deadline=None)  # a busy machine is no mistake

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 _HOMES = {
     "curate_core.arrays": ["ArrayLike", "LazyArray", "MapArray", "OpenedArray", "read", "slabs"],
     "curate_core.batch": ["Batch"],
-    "curate_core.dataset": ["Dataset", "open"],
+    "curate_core.dataset": ["Dataset"],
     "curate_core.errors": ["CurateError", "PluginError", "RequestError", "RunError", "SourceError", "SpecError", "StepError"],
+    "curate_core.finding": ["find_rois"],
+    "curate_core.functions": ["roi_finder"],
     "curate_core.grid": ["Grid"],
     "curate_core.hookspec": ["hookimpl"],
     "curate_core.kinds": [
@@ -20,9 +22,11 @@ _HOMES = {
     ],
     "curate_core.model": ["Case", "CaseSource", "Image", "LayerSource", "Role", "Tractogram"],
     "curate_core.options": ["option"],
+    "curate_core.patches": ["Patches"],
     "curate_core.providers": ["Provider"],
     "curate_core.rois": ["RoiTable", "View"],
     "curate_core.runner": ["run"],
+    "curate_core.streaming": ["open"],
     "curate_core.structure": ["ByteSize"],
 }  # fmt: skip
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
@@ -30,8 +34,10 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 if TYPE_CHECKING:
     from curate_core.arrays import ArrayLike, LazyArray, MapArray, OpenedArray, read, slabs
     from curate_core.batch import Batch
-    from curate_core.dataset import Dataset, open
+    from curate_core.dataset import Dataset
     from curate_core.errors import CurateError, PluginError, RequestError, RunError, SourceError, SpecError, StepError
+    from curate_core.finding import find_rois
+    from curate_core.functions import roi_finder
     from curate_core.grid import Grid
     from curate_core.hookspec import hookimpl
     from curate_core.kinds import (
@@ -59,19 +65,21 @@ if TYPE_CHECKING:
     )
     from curate_core.model import Case, CaseSource, Image, LayerSource, Role, Tractogram
     from curate_core.options import option
+    from curate_core.patches import Patches
     from curate_core.providers import Provider
     from curate_core.rois import RoiTable, View
     from curate_core.runner import run
+    from curate_core.streaming import open
     from curate_core.structure import ByteSize
 
 __version__ = "0.1.0"
 
 __all__ = [
     "HOOK_API", "ArrayLike", "Batch", "ByteSize", "Case", "CaseSource", "Command", "Context", "CurateError", "Dataset", "Engine",
-    "Features", "Filter", "Grid", "Image", "Importer", "LayerSource", "LazyArray", "MapArray", "OpenedArray", "Outcome", "Piece",
+    "Features", "Filter", "Grid", "Image", "Importer", "LayerSource", "LazyArray", "MapArray", "OpenedArray", "Outcome", "Patches", "Piece",
     "Placement", "PluginError", "Preprocessor", "Provider", "Reader", "RequestError", "RoiFinder", "RoiTable", "Role", "RunError",
     "Scope", "Source", "SourceError", "SpecError", "StepError", "Tractogram", "Transform", "Unit", "Verdict", "View", "Worker",
-    "WriteSession", "Writer", "hookimpl", "open", "option", "read", "run", "slabs",
+    "WriteSession", "Writer", "find_rois", "hookimpl", "open", "option", "read", "roi_finder", "run", "slabs",
 ]  # fmt: skip
 
 

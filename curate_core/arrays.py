@@ -18,6 +18,7 @@ Box = tuple[slice, ...]
 """One slice with plain start and stop for every axis, array order."""
 
 SLAB_BYTES = 64 << 20
+MAP_BYTES = 24 << 20
 
 
 @runtime_checkable
@@ -125,13 +126,28 @@ def _normalise(key: Any, shape: tuple[int, ...]) -> tuple[Box, tuple[Any, ...]]:
 
 
 class MapArray(LazyArray):
-    """A value-by-value function of an array, in the machine's byte order; the function must not change its argument."""
+    """A value-by-value function of an array, in the machine's byte order; the function must not change its argument.
+
+    Large boxes go through it slab by slab: what the function needs on the way, several times its input for some, stays that of a slab.
+    """
 
     def __init__(self, base: ArrayLike, function: Callable[[NDArray], NDArray], dtype: npt.DTypeLike) -> None:
         self.base, self.function = base, function
         self.shape, self.dtype = tuple(base.shape), np.dtype(dtype).newbyteorder("=")
 
     def read_box(self, where: Box) -> NDArray:
+        shape = tuple(s.stop - s.start for s in where)
+        size = int(np.prod(shape, dtype=np.int64)) * np.dtype(self.base.dtype).itemsize
+        if size <= MAP_BYTES or shape[0] == 1:
+            return self._mapped(where)
+        out = np.empty(shape, self.dtype)
+        step = max(1, MAP_BYTES * shape[0] // size)
+        for first in range(0, shape[0], step):
+            start, stop = where[0].start + first, min(where[0].start + first + step, where[0].stop)
+            out[first : first + step] = self._mapped((slice(start, stop), *where[1:]))
+        return out
+
+    def _mapped(self, where: Box) -> NDArray:
         values = self.function(read(self.base, where))
         return values.astype(values.dtype.newbyteorder("="), copy=False)  # numpy's functions give either byte order
 

@@ -7,10 +7,13 @@ finds an unfinished plan carries it out again. ``dataset.json`` is removed befor
 
 from __future__ import annotations
 
+import filecmp
 import json
+import math
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +22,19 @@ from attrs import frozen
 
 from curate_core.continuing import CASES, describe_cases
 from curate_core.digest import canonical, file_digest, key_of
-from curate_core.durable import sync_below
-from curate_core.errors import RequestError
+from curate_core.durable import sync_below, sync_folder, writing
+from curate_core.errors import RequestError, RunError
+from curate_core.indexes import Indexes
 from curate_core.journal import Journal
 from curate_core.kinds import Piece
 from curate_core.layout import DATASET, DROPPED, INDEX, LOCK, MANIFEST, OWN_FILES, QUARANTINE, WORK
 from curate_core.model import Plain
-from curate_core.parts import Parts, load_json, save_json
+from curate_core.npz import save_array
+from curate_core.parts import SEAL, Parts, file_sum, load_json, load_sealed, save_json, save_sealed
 from curate_core.report import CaseReport
 from curate_core.rounds import CaseState
 from curate_core.samples import DATA, ROWS, writer_of
+from curate_core.steps import blame
 from curate_core.unit import Bench
 
 
@@ -56,6 +62,7 @@ class Commit:
         self.parts = bench.parts
         self.aside = output / WORK / "commit"
         self.assembling = [i for i, step in enumerate(bench.spec.write) if writer_of(step).assembles()]
+        self.indexes = Indexes([writer_of(step) for step in bench.spec.write])
 
     def run(
         self, states: Sequence[CaseState], quarantined: Sequence[Quarantined], base: Mapping[str, Plain], lock: Mapping[str, Plain]
@@ -78,20 +85,25 @@ class Commit:
         files = self._loose(states, moves)
         places = self._assemble(states, files, before, moves)
         counts = self._manifest(states, places, moves)
+        self.indexes.make(self.aside, self.output, files, moves)
         counts |= self._ledgers(states, quarantined)
         sizes = {name: entry["size"] for name, entry in files.items()}
         summary = {**base, **counts, "files": len(sizes), "bytes": sum(sizes.values())}
         summary["manifest_sha256"] = file_digest(self.aside / MANIFEST)
         (self.aside / LOCK).write_text(canonical(lock), encoding="utf-8", errors="surrogatepass")
         (self.aside / DATASET).write_text(canonical(summary), encoding="utf-8", errors="surrogatepass")
-        save_json(self.aside / "files.json", files)
-        save_json(self.aside / CASES, describe_cases(self.bench.spec, states))
+        save_sealed(self.aside / "files.json", files)
+        save_sealed(self.aside / CASES, describe_cases(self.bench.spec, states))
         work = self.aside.relative_to(self.output).as_posix()
-        moves += [(f"{work}/{name}", name) for name in (MANIFEST, INDEX, DROPPED, QUARANTINE, LOCK)]
-        moves += [(f"{work}/{name}", f"{WORK}/{name}") for name in ("files.json", CASES)]
-        moves.append((f"{work}/{DATASET}", DATASET))
+        own = [(f"{work}/{name}", name) for name in (MANIFEST, INDEX, DROPPED, QUARANTINE, LOCK)]
+        own += [(f"{work}/{name}", f"{WORK}/{name}") for name in ("files.json", CASES)]
+        own.append((f"{work}/{DATASET}", DATASET))
         written = [key for state in states for key in state.written]
-        save_json(self.aside / "plan.json", {"moves": moves, "remove": sorted(set(before) - set(files)), "written": written})
+        if not moves and self.journal.committed == set(written) and all(_same(self.output / a, self.output / b) for a, b in own):
+            shutil.rmtree(self.aside)  # readers of a dataset that stays as it is notice nothing
+            return summary
+        moves += own
+        save_sealed(self.aside / "plan.json", {"moves": moves, "remove": sorted(set(before) - set(files)), "written": written})
         self.journal.flush()
         sync_below(self.aside)
         self.journal.add_commit(f"{work}/plan.json")
@@ -105,17 +117,22 @@ class Commit:
         for state in states:
             for key in state.written:
                 shared = set(self._assembled_files(key))
+                part = self.parts.path(key).relative_to(self.output).as_posix()
                 for name, size in load_json(self.parts.path(key) / "files.json").items():
                     if name in shared:
                         continue
-                    if name in files or name in OWN_FILES or name.split("/")[0] == WORK:
-                        other = owners.get(name, "curate itself")
-                        message = f"two samples take the path {name}: one of {other} and one of case {state.source.id}"
+                    if name in files or name.split("/")[0] in (*OWN_FILES, WORK):
+                        message = f"two samples take the path {name}: one of {owners.get(name)} and one of case {state.source.id}"
+                        if name not in files:
+                            message = f"a sample of case {state.source.id} takes the path {name}, which is curate's own"
                         raise RequestError(message, hint="add a field such as {case} or {roi} to the writer's path")
                     files[name], owners[name] = {"size": size}, f"case {state.source.id}"
                     if key not in self.journal.committed:
-                        part = self.parts.path(key).relative_to(self.output).as_posix()
                         moves.append((f"{part}/{DATA}/{name}", name))
+        clash = next((folder for folder in sorted({parent for name in files for parent in _folders(name)}) if folder in files), None)
+        if clash is not None:
+            message = f"one sample takes the path {clash} and another one below it, as if it were a folder"
+            raise RequestError(message, where=owners[clash], hint="add a field such as {case} or {roi} to the writer's path")
         return files
 
     def _assembled_files(self, key: str) -> list[str]:
@@ -144,6 +161,7 @@ class Commit:
             return {}
         pieces: dict[tuple[str, int], list[Piece]] = {}
         origins: dict[str, list[str]] = {}
+        needed: Counter[str] = Counter()
         for state in states:
             for key in state.written:
                 committed = key in self.journal.committed
@@ -158,6 +176,7 @@ class Commit:
                             attributes = {**sample["attributes"], "sources": sample["sources"]}
                             piece = Piece(folder / name, placement.get("place"), sample["id"], array, sample["case"], attributes)
                             pieces.setdefault((name, writer), []).append(piece)
+                            needed[name] += math.prod(placement["shape"]) * np.dtype(placement["dtype"]).itemsize
                             origins.setdefault(name, []).append(key)
         places: dict[str, Iterator[Plain]] = {}
         for number, ((name, writer), found) in enumerate(sorted(pieces.items())):
@@ -170,7 +189,8 @@ class Commit:
                 continue
             step = self.bench.spec.write[writer]
             out = self.aside / f"assembled.{number}"
-            places[name] = iter(writer_of(step).assemble(out, found, self.bench.context(step, "")))
+            with blame(step), writing(out, needed[name]):
+                places[name] = iter(writer_of(step).assemble(out, found, self.bench.context(step, "")))
             files[name] = {"size": out.stat().st_size, "sequence": sequence}
             moves.append((out.relative_to(self.output).as_posix(), name))
         return places
@@ -189,10 +209,14 @@ class Commit:
                     rows = np.load(self.parts.path(key) / "rows.npy", allow_pickle=False)
                     scores = report.scores(block, key, rows)
                     changed: list[str] = []
+                    moved = False
                     for (head, arrays, digests), score in zip(self._rows(key), scores, strict=True):
                         for placement in arrays.values():
                             if placement["file"] in places:
-                                placement["place"] = next(places[placement["file"]])
+                                place = next(places[placement["file"]])
+                                moved |= placement.get("place") != place
+                                placement["place"] = place
+                        self.indexes.note(head, arrays)
                         text = json.dumps(arrays, ensure_ascii=False)
                         tail = f', "scores": {json.dumps(score)}, "arrays": {text}, "sha256": {digests}}}\n'
                         data = (head[:-1] + tail).encode("utf-8", "surrogatepass")
@@ -201,13 +225,22 @@ class Commit:
                         cases[state.source.id] += 1
                         if places:
                             changed.append(f"{head}\t{text}\t{digests}\n")
-                    if changed:
+                    if moved:
                         aside = self.aside / f"{key}.{ROWS}"
                         aside.write_text("".join(changed), encoding="utf-8", errors="surrogatepass")
-                        part = (self.parts.path(key) / ROWS).relative_to(self.output).as_posix()
-                        moves.append((aside.relative_to(self.output).as_posix(), part))
-        np.save(self.aside / INDEX, np.array(offsets, np.int64), allow_pickle=False)
+                        moves += [(self._inside(aside), self._inside(self.parts.path(key) / ROWS)), self._sealed_anew(key, aside)]
+        save_array(self.aside / INDEX, np.array(offsets, np.int64))
         return {"samples": len(offsets) - 1, "cases": dict(cases)}
+
+    def _inside(self, path: Path) -> str:
+        return path.relative_to(self.output).as_posix()
+
+    def _sealed_anew(self, key: str, rows: Path) -> tuple[str, str]:
+        """The move of a part's new seal, which knows its new rows."""
+        old = self.parts.path(key) / SEAL
+        aside = self.aside / f"{key}.{SEAL}"
+        save_json(aside, {**load_json(old), ROWS: file_sum(rows)})
+        return self._inside(aside), self._inside(old)
 
     def _ledgers(self, states: Sequence[CaseState], quarantined: Sequence[Quarantined]) -> dict[str, Plain]:
         """Write what did not make it, and count it by step."""
@@ -236,14 +269,72 @@ class Commit:
 def load_files(output: Path) -> dict[str, Any]:
     """Data files of the last commit: name -> size and more; empty when there was none."""
     path = output / WORK / "files.json"
+    return load_sealed(path) if path.exists() else {}
+
+
+def gone(output: Path, journal: Journal) -> list[str]:
+    """Keys of journalled parts that are not there as they were made, or whose data were lost, here or in the dataset's files."""
+    parts = Parts(output)
+    lost = {name for name, entry in load_files(output).items() if not _has_size(output / name, entry["size"])}
+    return [
+        key
+        for key in sorted(journal.parts)
+        if not parts.has(key)
+        or (lost and key in journal.committed and not lost.isdisjoint(parts_files(parts, key)))
+        or (key not in journal.committed and not all(_has_size(parts.path(key) / DATA / n, s) for n, s in parts_files(parts, key).items()))
+    ]
+
+
+def _same(one: Path, other: Path) -> bool:
+    return other.exists() and filecmp.cmp(one, other, shallow=False)
+
+
+def _has_size(path: Path, size: int) -> bool:
+    try:
+        return path.stat().st_size == size
+    except OSError:
+        return False
+
+
+def parts_files(parts: Parts, key: str) -> dict[str, int]:
+    """Data files of a part, name -> size; none but for written ones."""
+    path = parts.path(key) / "files.json"
     return load_json(path) if path.exists() else {}
+
+
+def refuse_changed(states: Sequence[CaseState], journal: Journal, parts: Parts, before: Collection[str]) -> None:
+    """Nothing is committed whose sources are not those that were hashed: what was made of changed ones is forgotten.
+
+    Args:
+        before: keys of parts that were there when the run began.
+
+    Raises:
+        RunError: some changed while the run was at work; one that is gone by now was there when it was needed.
+    """
+    changed: dict[str, str] = {}
+    for state in states:
+        found = journal.changed(state.source.files()) if state.kept is None else None
+        if found is not None:
+            changed[state.source.id] = str(found)
+    if not changed:
+        return
+    for record in journal.parts.values():
+        if record.key not in before and (record.case in changed or "closes" in record.info):
+            parts.remove(record.key)
+    case, changed_file = next(iter(changed.items()))
+    others = f" and {len(changed) - 1} cases more" if len(changed) > 1 else ""
+    message = f"a source changed while the run was at work: {changed_file}"
+    raise RunError(message, where=f"case {case}{others}", hint="nothing was committed; run again when they stay as they are")
 
 
 def finish(output: Path, journal: Journal) -> None:
     """Carry out the journalled plan of a commit, from wherever it stopped."""
     assert journal.pending is not None
-    plan = load_json(output / journal.pending)
-    (output / DATASET).unlink(missing_ok=True)
+    plan = load_sealed(output / journal.pending)
+    _refuse_links(output, [*(target for _, target in plan["moves"]), *plan["remove"]])
+    if any(target == DATASET and (output / origin).exists() for origin, target in plan["moves"]):  # else it is in its place already
+        (output / DATASET).unlink(missing_ok=True)
+        sync_folder(output)  # no power cut may bring it back beside files that were replaced
     folders: set[str] = set()
     for origin, target in plan["moves"]:
         source, place = os.path.join(output, origin), os.path.join(output, target)  # noqa: PTH118  (there may be millions)
@@ -263,6 +354,30 @@ def finish(output: Path, journal: Journal) -> None:
     for key in plan["written"]:
         shutil.rmtree(parts.path(key) / DATA, ignore_errors=True)
     shutil.rmtree(output / WORK / "commit", ignore_errors=True)
+
+
+def _folders(name: str) -> Iterator[str]:
+    """The folders that a file lies in, innermost first."""
+    while folder := name.rpartition("/")[0]:
+        yield folder
+        name = folder
+
+
+def _refuse_links(output: Path, names: Iterable[str]) -> None:
+    """Nothing is put in place or removed behind a symbolic link: it may lie outside.
+
+    Raises:
+        RunError: a folder of the dataset is one.
+    """
+    seen: set[str] = set()
+    for name in names:
+        folder = name.rpartition("/")[0]
+        while folder and folder not in seen:
+            seen.add(folder)
+            if (output / folder).is_symlink():
+                message = "a folder of the dataset is a symbolic link, behind which nothing is written or removed"
+                raise RunError(message, where=str(output / folder), hint="remove the link and run again: it continues")
+            folder = folder.rpartition("/")[0]
 
 
 def _remove(output: Path, names: Sequence[str]) -> None:

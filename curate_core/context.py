@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,8 +12,11 @@ import attrs
 import numpy as np
 from attrs import frozen
 
-from curate_core.arrays import ArrayLike, read, slabs
+from curate_core.arrays import ArrayLike, NDArray, nbytes, read, slabs
+from curate_core.durable import writing
+from curate_core.errors import SourceError
 from curate_core.model import CaseSource, Plain
+from curate_core.npz import save_slabs
 
 
 @frozen
@@ -86,15 +90,27 @@ class Context:
             return read(array)
         path = self.folder / f"{self.step.replace('#', '+')}.{name}.npy"
         if not path.exists():
-            self.folder.mkdir(parents=True, exist_ok=True)
             aside = path.with_name(f"{path.name}.{os.getpid()}.partial")  # blocks of a case may come here at once
-            out = np.lib.format.open_memmap(aside, "w+", np.dtype(array.dtype), tuple(array.shape))
-            for where in slabs(array):
-                out[where] = read(array, where)
-            out.flush()
-            del out
-            aside.replace(path)
+            with writing(self.folder, nbytes(array)):  # a file, no memory map: to that, a full disk is a deadly signal
+                self.folder.mkdir(parents=True, exist_ok=True)
+                save_slabs(aside, tuple(array.shape), np.dtype(array.dtype), _read_slabs(array))
+                aside.replace(path)
         return np.load(path, mmap_mode="r", allow_pickle=False)
+
+
+def _read_slabs(array: ArrayLike) -> Iterator[NDArray]:
+    """The array slab by slab; what fails while it is read is no fault of what is written.
+
+    Raises:
+        SourceError: it cannot be read.
+    """
+    for where in slabs(array):
+        try:
+            slab = read(array, where)
+        except OSError as error:
+            message = f"reading failed: {error.strerror or error}"
+            raise SourceError(message, where=str(error.filename or "")) from error
+        yield slab
 
 
 @frozen

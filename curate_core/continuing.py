@@ -6,6 +6,7 @@ Earlier samples keep their place and their values: filters see them as existing,
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from curate_core.digest import identities, key_of
 from curate_core.errors import RequestError
 from curate_core.layout import WORK
 from curate_core.model import CaseSource, Plain
-from curate_core.parts import Parts, load_json
+from curate_core.parts import Parts, load_sealed
 from curate_core.rounds import CaseState
 from curate_core.spec import STEP_LISTS, Spec
 from curate_core.structure import structure, unstructure
@@ -83,7 +84,7 @@ def load_earlier(output: Path, spec: Spec) -> list[Earlier]:
     path = output / WORK / CASES
     if not path.exists():
         return []
-    found = load_json(path)
+    found = load_sealed(path)
     now = fingerprints(spec)
     differing = sorted(key for key, value in now.items() if found["spec"].get(key) != value)
     if differing:
@@ -98,3 +99,8 @@ def load_earlier(output: Path, spec: Spec) -> list[Earlier]:
         )
         for case in found["cases"]
     ]
+
+
+def earlier_states(earlier: Sequence[Earlier], parts: Parts) -> list[CaseState]:
+    """The state of such cases at the beginning of a run."""
+    return [CaseState(case.source, case.key, kept=partial(case.kept, parts), fixed=case.statistics) for case in earlier]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat as stat_of
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from importlib import import_module
@@ -23,8 +24,9 @@ from curate_core.spec import Step
 from curate_core.structure import unstructure
 
 _CHUNK = 4 << 20
-Stamp = tuple[int, int, int]
-"""(size, modification time in ns, inode): while it stays, a file's content is taken to stay."""
+Stamp = tuple[int, ...]
+"""(size, times of modification and of status change in ns, inode) of a file, a hash of those of all files of a folder: while it stays, the
+content is taken to stay. The time of status change is the one that nobody can set back."""
 
 
 def key_of(*parts: object) -> str:
@@ -44,6 +46,21 @@ def _plain(value: object) -> object:
     raise TypeError(message)
 
 
+def refuse_special(path: Path) -> None:
+    """Refuse what is neither a file nor a folder: to open a pipe or a device may never end.
+
+    Raises:
+        SourceError: it is such a thing; what is not there is for others to notice.
+    """
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return
+    if not (stat_of.S_ISREG(mode) or stat_of.S_ISDIR(mode)):
+        message = "it is a pipe, a socket or a device, expected a file or a folder"
+        raise SourceError(message, where=str(path), hint="copy what comes out of it into a file")
+
+
 def file_digest(path: Path) -> str:
     """SHA-256 of a file, or of a folder's names and contents.
 
@@ -54,6 +71,7 @@ def file_digest(path: Path) -> str:
         if path.is_dir():
             entries = sorted(p for p in path.rglob("*") if p.is_file())
             return key_of([[p.relative_to(path).as_posix(), file_digest(p)] for p in entries])
+        refuse_special(path)
         digest = hashlib.sha256()
         with path.open("rb", buffering=0) as file:
             while chunk := file.read(_CHUNK):
@@ -65,12 +83,19 @@ def file_digest(path: Path) -> str:
 
 
 def stamp(path: Path) -> Stamp | None:
-    """What tells, without reading, that a file may have changed; None for folders and missing files."""
+    """What tells, without reading, that a file or a folder's content may have changed; None for what is missing."""
     try:
-        status = path.stat()
+        if path.is_dir():
+            found = [[p.relative_to(path).as_posix(), *_stamp_of(p)] for p in sorted(path.rglob("*")) if p.is_file()]
+            return (len(found), int(key_of(found)[:12], 16))
+        return _stamp_of(path)
     except OSError:
         return None
-    return None if path.is_dir() else (status.st_size, status.st_mtime_ns, status.st_ino)
+
+
+def _stamp_of(file: Path) -> Stamp:
+    status = file.stat()
+    return (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
 
 
 @frozen
@@ -98,23 +123,43 @@ def known_content(path: Path, companions: Sequence[Path]) -> Known:
     """Read a file and its companions; stamps are taken first.
 
     Raises:
-        SourceError: one cannot be read.
+        SourceError: one cannot be read, or changes meanwhile.
     """
     own, others = stamp(path), tuple((str(other), stamp(other)) for other in companions)
     digest = file_digest(path)
     if companions:
         digest = key_of(digest, [file_digest(other) for other in companions])
-    return Known(own, digest, others)
+    known = Known(own, digest, others)
+    if not known.holds(path):
+        message = "the file changed while it was read"
+        raise SourceError(message, where=str(path), hint="run again when it is complete")
+    return known
 
 
 def source_key(case: CaseSource, digests: Mapping[Path, str], seed: int) -> str:
     """What a case depends on before any step: contents, names within it, attributes and seed; not where its files lie."""
     layers = {
-        name: [[digests[file] for file in layer.files], layer.uri, layer.join, layer.spacing, layer.unit, layer.options]
+        name: [[digests[file] for file in layer.files], layer.uri, layer.join, layer.spacing, layer.unit, _placeless(layer.options, case)]
         for name, layer in case.layers.items()
     }
     roles = {name: [role.inputs, role.targets] for name, role in case.roles.items()}
     return key_of("source", case.id, list(layers.items()), case.attributes, roles, seed)
+
+
+def _placeless(options: Mapping[str, Plain], case: CaseSource) -> dict[str, Plain]:
+    """Options of one layer; folders and files below the source's root count from there, as the files of layers do."""
+    root = str(case.root)
+    inside = {name for name, value in options.items() if isinstance(value, str) and Path(value).is_relative_to(root)}
+    return {name: os.path.relpath(str(value), root) if name in inside else value for name, value in options.items()}
+
+
+def source_names(case: CaseSource) -> dict[str, Plain]:
+    """Layer -> its files relative to the source's root, or its address: what the manifest tells of sources."""
+    described: dict[str, Plain] = {}
+    for name, layer in case.layers.items():
+        files = [os.path.relpath(file, case.root).replace(os.sep, "/") for file in layer.files]
+        described[name] = files or ([layer.uri] if layer.uri else [])
+    return described
 
 
 def step_identity(step: Step) -> Plain:
@@ -149,8 +194,11 @@ def digest_of(values: NDArray | Tractogram) -> str:
 
 @lru_cache(maxsize=256)
 def code_digest(module: str) -> str:
-    """Hash of the package that holds a module: local and editable code is keyed by its content, as its version says little."""
-    file = getattr(import_module(module.partition(".")[0]), "__file__", None)
+    """Hash of the package that holds a module: local and editable code is keyed by its content, as its version says little.
+
+    Of a package without ``__init__.py``, whose folders may be anywhere, the module alone counts.
+    """
+    file = getattr(import_module(module.partition(".")[0]), "__file__", None) or getattr(import_module(module), "__file__", None)
     if file is None:
         return ""
     folder = Path(file).parent

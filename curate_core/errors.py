@@ -63,6 +63,10 @@ class RunError(CurateError):
     """The run had to stop: a full disk, a lost worker with ``on_error: stop``."""
 
 
+class DiskError(RunError):
+    """Something could not be written: a full disk, one that fails, missing rights. No case is to blame."""
+
+
 class PluginError(CurateError):
     """A plugin is broken, or a component that a spec names cannot be had."""
 

@@ -6,24 +6,29 @@ name have reached the disk, in groups.
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import io
 import json
+import logging
 import os
 import socket
 import time
 import zlib
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
 from attrs import frozen
 
-from curate_core.digest import Known
-from curate_core.durable import replace_file, sync_below
-from curate_core.errors import RequestError
+from curate_core.digest import Known, known_content
+from curate_core.durable import FULL, replace_file, sync_below
+from curate_core.errors import DiskError, RequestError, SourceError
 from curate_core.layout import WORK
 from curate_core.model import Plain
 
+_log = logging.getLogger("curate")
 GROUP_LINES = 256
 GROUP_SECONDS = 5.0
 
@@ -69,7 +74,7 @@ class Journal:
         self.pending: str | None = None
         self._waiting: list[str] = []
         self._last = time.monotonic()
-        self._file: IO[str] | None = None
+        self._file: io.FileIO | None = None
         self._torn_at: int | None = None
         if self.path.exists():
             self._load()
@@ -79,11 +84,18 @@ class Journal:
         with self.path.open("rb") as file:
             for line in file:
                 value = _parse(line)
-                if value is None:
+                if value is None or not self._takes(value):
                     break
                 good += len(line)
-                self._take(value)
         self._torn_at = good if good < self.path.stat().st_size else None
+
+    def _takes(self, value: dict[str, Any]) -> bool:
+        """Whether a line is of a kind and shape that we know."""
+        try:
+            self._take(value)
+        except (KeyError, TypeError, ValueError):
+            return False
+        return True
 
     def _take(self, value: dict[str, Any]) -> None:
         kind = value.pop("type")
@@ -127,6 +139,18 @@ class Journal:
         known = self.memo.get(str(path))
         return known.digest if known is not None and known.holds(path) else None
 
+    def changed(self, files: Iterable[Path]) -> Path | None:
+        """The first of some sources that is there and no longer as it was when it was hashed; read again only where its stamps differ."""
+        for file in files:
+            known = self.memo.get(str(file))
+            if known is None or known.holds(file) or not file.exists():
+                continue
+            with suppress(SourceError):
+                if known_content(file, [Path(other) for other, _ in known.companions]).digest == known.digest:
+                    continue
+            return file
+        return None
+
     def add_commit(self, plan: str) -> None:
         """A commit begins: its plan, all that it needs, is on disk."""
         self.pending = plan
@@ -145,18 +169,26 @@ class Journal:
             self.flush()
 
     def flush(self) -> None:
-        """Sync the parts named by waiting lines, then write the lines and sync them."""
-        if self._waiting:
+        """Sync the parts named by waiting lines, then write the lines and sync them.
+
+        Where that fails the lines are forgotten, and their parts made again by another run: a sync that failed once may succeed when it
+        is tried again, although what it was for is lost.
+
+        Raises:
+            OSError: the disk is full, or fails.
+        """
+        lines, self._waiting = self._waiting, []
+        if lines:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             sync_below(self.path.parent)
             if self._file is None:
                 if self._torn_at is not None:
                     os.truncate(self.path, self._torn_at)
-                self._file = self.path.open("a", encoding="utf-8")
-            self._file.write("".join(self._waiting))
-            self._file.flush()
+                self._file = self.path.open("ab", buffering=0)
+            left = memoryview("".join(lines).encode())
+            while left:
+                left = left[self._file.write(left) or 0 :]
             os.fsync(self._file.fileno())
-            self._waiting.clear()
         self._last = time.monotonic()
 
     def compact(self, live: Iterable[str]) -> None:
@@ -178,8 +210,16 @@ class Journal:
     def close(self) -> None:
         """Let the file go; nothing waiting is written."""
         if self._file is not None:
-            self._file.close()
+            with suppress(OSError):  # all lines that count were synced
+                self._file.close()
             self._file = None
+
+
+def _holder(file: IO[str]) -> str:
+    """Who has a lock, as far as its file tells."""
+    file.seek(0)
+    text = "".join(c for c in file.read(200) if c.isprintable())
+    return text if text.startswith("process ") else "a process that does not say which"
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:
@@ -202,38 +242,51 @@ class Lock:
     Args:
         output: the dataset's folder.
         wait: wait for the other run instead of refusing.
+
+    Attributes:
+        waited: there was another run.
     """
 
     def __init__(self, output: Path, *, wait: bool = False) -> None:
         self.path, self.wait = output / WORK / "lock", wait
+        self.waited = False
         self._file: IO[str] | None = None
 
     def __enter__(self) -> Lock:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            file = self.path.open("a+", encoding="utf-8")
+            file = self.path.open("a+", encoding="utf-8", errors="replace")
         except OSError as error:
+            if error.errno in (*FULL, errno.EIO):
+                message = f"writing failed: {error.strerror}"
+                raise DiskError(message, where=str(self.path.parent), hint="make room there, or mend it, and run again") from error
             message = f"the output folder cannot be written: {error.strerror or error}"
             raise RequestError(message, where=str(self.path.parent.parent), hint="choose another with --output") from error
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if self.wait else fcntl.LOCK_NB))
-        except BlockingIOError as error:
-            file.seek(0)
-            holder = file.read().strip() or "another process"
-            file.close()
-            message = f"another run is at work on this folder: {holder}"
-            raise RequestError(message, where=str(self.path.parent.parent), hint="wait for it, or choose another output") from error
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                message = f"another run is at work on this folder: {_holder(file)}"
+                if not self.wait:
+                    file.close()
+                    hint = "wait for it (--wait), or choose another output"
+                    raise RequestError(message, where=str(self.path.parent.parent), hint=hint) from error
+                _log.warning("%s: waiting for it", message)
+                self.waited = True
+                fcntl.flock(file, fcntl.LOCK_EX)
         except OSError as error:
             file.close()
             message = f"the output folder cannot be locked: {error.strerror or error}"
             raise RequestError(message, where=str(self.path.parent.parent), hint="choose one on another disk") from error
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-        file.flush()
+        with suppress(OSError):  # who it is is told as a courtesy; the disk may be full
+            file.truncate(0)
+            line = f"process {os.getpid()} on {socket.gethostname()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}\n"
+            os.write(file.fileno(), line.encode(errors="replace"))
         self._file = file
         return self
 
     def __exit__(self, *exception: object) -> None:
         if self._file is not None:
-            self._file.truncate(0)
+            with suppress(OSError):
+                self._file.truncate(0)
             self._file.close()

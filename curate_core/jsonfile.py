@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 from curate_core.errors import Problem, SpecError
 
 MAX_BYTES = 16_000_000
 MAX_DEPTH = 64
+_HALF = re.compile(r"[\ud800-\udc7f\udd00-\udfff]")  # between them stand bytes of file names that are not UTF-8
 
 
 def check_size(size: int, where: str) -> None:
@@ -32,7 +36,7 @@ def parse_json(text: str, where: str) -> Any:
 
     def pairs(entries: list[tuple[str, Any]]) -> dict[str, Any]:
         keys = [key for key, _ in entries]
-        repeated.extend(sorted({key for key in keys if keys.count(key) > 1}) if len(set(keys)) < len(keys) else [])
+        repeated.extend(sorted(key for key, count in Counter(keys).items() if count > 1))
         return dict(entries)
 
     try:
@@ -45,15 +49,42 @@ def parse_json(text: str, where: str) -> Any:
         raise SpecError([Problem("", f"this is not JSON: {detail}")], where=where) from error
     if repeated:
         raise SpecError([Problem("", f"the key {key!r} stands twice in one object") for key in dict.fromkeys(repeated)], where=where)
+    check_plain(value, where)
+    return value
+
+
+def check_plain(value: Any, where: str) -> None:
+    """Refuse nesting beyond reason, and text that no file and no terminal can take.
+
+    Raises:
+        SpecError: there is some.
+    """
     if _depth(value) > MAX_DEPTH:
         raise SpecError([Problem("", f"it is nested more than {MAX_DEPTH} deep")], where=where)
-    return value
+    half = [text for text in _texts(value) if _HALF.search(text)]
+    if half:
+        raise SpecError(
+            [Problem("", f"{ascii(text)[:60]} holds half a character: \\ud800 to \\udfff come in pairs") for text in half], where=where
+        )
 
 
 def no_constant(name: str) -> Any:
     """Refuse ``NaN`` and ``Infinity``, which Python reads and JSON does not know."""
     message = f"{name} is not a JSON number"
     raise ValueError(message)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """All text in a value, keys included."""
+    left = [value]
+    while left:
+        entry = left.pop()
+        if isinstance(entry, str):
+            yield entry
+        elif isinstance(entry, dict):
+            left += [*entry, *entry.values()]
+        elif isinstance(entry, list):
+            left += entry
 
 
 def _depth(value: Any) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from attrs import frozen
 
 from curate_core.arrays import NDArray
-from curate_core.digest import code_digest, identities, key_of, step_identity
+from curate_core.digest import code_digest, identities, key_of, source_names, step_identity
 from curate_core.host import Host
 from curate_core.model import CaseSource, Plain
 from curate_core.spec import Spec, Step
@@ -47,16 +47,21 @@ class Keys:
 
     Args:
         spec, host, stages: of the run.
+
+    Attributes:
+        paths: names the writers, which decide the paths of samples.
     """
 
     def __init__(self, spec: Spec, host: Host, stages: Stages) -> None:
         self.spec, self.host, self.stages = spec, host, stages
         self._read = {step.path: step_identity(step) for steps in spec.read.values() for step in steps}
         self._preprocess = [(step, step_identity(step)) for step in spec.preprocess]
-        self._rois = [identities(spec.rois), identities(stages.early)]
+        self._rois = [(step, step_identity(step)) for step in spec.rois]
+        self._early = identities(stages.early)
         self._transform = [(step, step_identity(step)) for step in spec.transform]
         self._filter = {step.name: step_identity(step) for step in spec.filter}
         self._write = identities(spec.write)
+        self.paths = key_of(self._write)[:12]
 
     def _readers(self, case: CaseSource) -> Plain:
         """Who may open the case's layers: named steps, or for ``auto`` those that claim each file, in the order asked."""
@@ -76,25 +81,25 @@ class Keys:
 
     def measure_case(self, case: CaseSource, source: str, stage: Stage, statistics: Mapping[str, Plain]) -> Key:
         """Key of a preprocessor's measuring of one case."""
-        assert stage.step is not None
-        before = []
-        for step, identity in self._preprocess:
-            before.append(identity)
-            if step is stage.step:
-                break
-        known = _known(statistics, self._preprocess)
-        return Key.of("measure-case", source=source, read=self._readers(case), preprocess=before, statistics=known)
+        position = next(i for i, (step, _) in enumerate(self._preprocess) if step is stage.step)
+        steps = _taking(case, self._preprocess[: position + 1])
+        facets = {"preprocess": [identity for _, identity in steps], "statistics": _known(statistics, steps)}
+        return Key.of("measure-case", source=source, read=self._readers(case), **facets)
 
     def prepare(self, case: CaseSource, source: str, statistics: Mapping[str, Plain]) -> Key:
         """Key of a case's ROIs and materialised layers."""
-        preprocess = [identity for _, identity in self._preprocess]
-        known = _known(statistics, self._preprocess)
-        return Key.of("prepare", source=source, read=self._readers(case), preprocess=preprocess, statistics=known, rois=self._rois)
+        steps, finders = _taking(case, self._preprocess), _taking(case, self._rois)
+        facets = {"preprocess": [identity for _, identity in steps], "statistics": _known(statistics, steps)}
+        rois = [identity for _, identity in finders]
+        return Key.of("prepare", source=source, read=self._readers(case), **facets, rois=rois, filter=self._early)
 
-    def block(self, prepare: str, stage: Stage, block: int | None, alive: NDArray | None, statistics: Mapping[str, Plain]) -> Key:
+    def block(
+        self, case: CaseSource, prepare: str, stage: Stage, block: int | None, alive: NDArray | None, statistics: Mapping[str, Plain]
+    ) -> Key:
         """Key of one block's (or a whole case's) measuring, scoring or writing.
 
         Args:
+            case: as the source found it; what is written names its files.
             prepare: key of the case's prepared part.
             alive: (n,) bool over the block's rows: those that earlier filters left; None: all.
         """
@@ -106,10 +111,10 @@ class Keys:
         filters = [self._filter[step.name] for step in stage.filters]
         if stage.kind == "score" and stage.step is not None:
             filters.append(self._filter[stage.step.name])
-        write = self._write if stage.kind == "write" else []
+        last: dict[str, Plain] = {"write": list(self._write), "names": source_names(case)} if stage.kind == "write" else {}
         known = _known(statistics, self._transform)
         facets = {"prepare": prepare, "survivors": survivors, "transform": transforms, "statistics": known, "filter": filters}
-        return Key.of("block", stage=stage.kind, block=block, **facets, write=write)
+        return Key.of("block", stage=stage.kind, block=block, **facets, **last)
 
     def closure(self, stage: Stage, members: Sequence[str], existing: str = "") -> Key:
         """Key of a stage's verdict or merged value over the units of one group, in manifest order."""
@@ -120,6 +125,20 @@ class Keys:
 
 def _local(offer: object) -> bool:
     return getattr(offer, "editable", False) and getattr(offer, "distribution", "") != "curate-core"
+
+
+def _taking(case: CaseSource, steps: Sequence[tuple[Step, Plain]]) -> list[tuple[Step, Plain]]:
+    """The steps over cases that may take this one, with what is left to ask of their ``when``.
+
+    Attributes may be added on the way, but those that the source gave stay: what ``when`` asks of them is decided.
+    """
+    given = case.attributes
+    found: list[tuple[Step, Plain]] = []
+    for step, plain in steps:
+        if all(given[key] in values for key, values in step.when.items() if key in given):
+            assert isinstance(plain, list)
+            found.append((step, [*plain[:-1], [entry for entry in plain[-1] if entry[0] not in given]]))
+    return found
 
 
 def _known(statistics: Mapping[str, Plain], steps: Sequence[tuple[Step, Plain]]) -> Plain:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from attrs import frozen
 
-from curate_core.arrays import NDArray
+from curate_core.arrays import ArrayLike, NDArray
 from curate_core.batch import Batch
 from curate_core.context import CASE, DATASET, SAMPLE, Context, Scope, Worker, generator
 from curate_core.model import Case, CaseSource, Image, Layer, LayerSource, Plain, Tractogram
@@ -51,6 +51,10 @@ class Source(Component):
         Raises:
             RequestError: nothing found, or two cases of one id.
         """
+
+    def find_seeded(self, seed: int) -> Iterable[CaseSource]:
+        """The cases of a spec with this seed: what the runner asks. Sources that draw among cases replace it."""
+        return self.find()
 
 
 class Reader(Component):
@@ -185,12 +189,14 @@ class Placement:
         file: path relative to the dataset's folder, ``/`` between parts.
         place: where in the file, for the writer's ``read``; None: the file holds just this.
         shape, dtype: of the array as ``read`` gives it back.
+        sha256: ``digest_of`` it, where the writer knows that already; None: it is read back.
     """
 
     file: str
     place: Plain
     shape: tuple[int, ...]
     dtype: str
+    sha256: str | None = None
 
 
 @frozen
@@ -254,9 +260,21 @@ class Writer(Component):
         """Make one shared file at ``out`` from pieces in manifest order; returns the new place of each."""
         raise NotImplementedError
 
+    def index(self) -> str:
+        """Path of one more file that a commit makes, which leads to the others; empty: none."""
+        return ""
+
+    def make_index(self, out: Path, pieces: Sequence[Piece]) -> None:
+        """Make that file at ``out``, from pieces in manifest order; their paths are relative to the dataset's folder."""
+        raise NotImplementedError
+
     @abstractmethod
     def read(self, path: Path, place: Plain) -> NDArray | Tractogram:
         """Read back what ``write`` or ``assemble`` put at a place."""
+
+    def lazy(self, path: Path, place: Plain) -> ArrayLike | Tractogram:
+        """The same without reading it yet, where the file can be read box by box; its handle stays open as long as the result."""
+        return self.read(path, place)
 
 
 @frozen

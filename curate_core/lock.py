@@ -36,7 +36,8 @@ def lock_content(spec: Spec, host: Host, bench: Bench, states: Sequence[CaseStat
     }
     for key in STEP_LISTS:
         steps[key] = [_plain(step, spec) for step in getattr(spec, key)]
-    used = sorted({step.offer.distribution for step in spec.steps() if step.offer is not None} | _reader_distributions(cases))
+    steps_used = [step for step in spec.steps() if step is not spec.engine]  # who does the units changes nothing
+    used = sorted({step.offer.distribution for step in steps_used if step.offer is not None} | _reader_distributions(cases))
     settings = {"version": 1, "name": spec.name, "seed": spec.seed, "on_error": spec.settings.on_error}
     return {"spec": {**settings, **steps}, "distributions": {name: _version(name) for name in used}, "cases": cases}
 
@@ -81,6 +82,22 @@ def dataset_base(spec: Spec, host: Host, states: Sequence[CaseState], version: s
         "name": spec.name,
         "description": spec.settings.description,
         "writers": writers,
+        "pairs": _pairs(states),
         "statistics": dict(statistics_of(states)),
         "filters": [step.name for step in spec.filter],
     }
+
+
+def _pairs(states: Sequence[CaseState]) -> list[Plain]:
+    """Split and pair -> inputs, targets and cases, so that a loader needs no spec; empty where cases have no roles."""
+    found: dict[tuple[Plain, ...], list[Plain]] = {}
+    for state in states:
+        split = state.source.attributes.get("split")
+        for name, role in state.source.roles.items():
+            known = (str(split) if split is not None else None, name, role.inputs, role.targets)
+            found.setdefault(known, []).append(state.source.id)  # type: ignore[arg-type]
+    keys = ("split", "pair", "inputs", "targets")
+    return [
+        {**{k: list(v) if isinstance(v, tuple) else v for k, v in zip(keys, known, strict=True)}, "cases": cases}
+        for known, cases in found.items()
+    ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, cast
@@ -17,6 +17,11 @@ from curate_core.grid import Affine, Grid
 
 Plain = str | int | float | bool | None | list[Any] | dict[str, Any]
 """A value that JSON holds without loss."""
+
+
+def matches(value: Plain, wanted: Collection[Plain]) -> bool:
+    """Whether an attribute's value is among those wanted; of a list (the pairs that a case belongs to), whether one entry is."""
+    return any(entry in wanted for entry in value) if isinstance(value, list) else value in wanted
 
 
 def frozen_mapping(value: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -215,4 +220,4 @@ class Case:
         return attrs.evolve(self, attributes={**self.attributes, **attributes})
 
 
-__all__ = ["Affine", "Case", "CaseSource", "Image", "Layer", "LayerSource", "Plain", "Role", "Tractogram", "frozen_mapping"]
+__all__ = ["Affine", "Case", "CaseSource", "Image", "Layer", "LayerSource", "Plain", "Role", "Tractogram", "frozen_mapping", "matches"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ import attrs
 from attrs import frozen
 
 from curate_core.arrays import AddAxisArray, ConcatArray
+from curate_core.digest import refuse_special
 from curate_core.errors import CurateError, PluginError, SourceError
 from curate_core.grid import Grid
 from curate_core.host import Host, Offer
@@ -22,7 +24,8 @@ from curate_core.structure import Mistakes, structure
 WELL_KNOWN = {
     ".nrrd": "curate-itk", ".nhdr": "curate-itk", ".mha": "curate-itk", ".mhd": "curate-itk", ".nii": "curate-itk",
     ".nii.gz": "curate-itk", ".dcm": "curate-itk", ".mrc": "curate-mrc", ".map": "curate-mrc", ".rec": "curate-mrc",
-    ".tif": "curate-tiff", ".tiff": "curate-tiff",
+    ".tif": "curate-tiff", ".tiff": "curate-tiff", ".png": "curate-imageio", ".jpg": "curate-imageio", ".jpeg": "curate-imageio",
+    ".bmp": "curate-imageio", ".avi": "curate-imageio", ".mp4": "curate-imageio", ".mov": "curate-imageio", ".mkv": "curate-imageio",
 }  # fmt: skip
 """Suffix -> the distribution that reads it, for the hint when none is installed."""
 
@@ -36,7 +39,12 @@ class Verdict:
 
 
 def judge_readers(host: Host, path: Path) -> list[Verdict]:
-    """All readers that claim the path's suffix, first to ask first, each with why it does not take it."""
+    """All readers that claim the path's suffix, first to ask first, each with why it does not take it.
+
+    Raises:
+        SourceError: it is neither a file nor a folder.
+    """
+    refuse_special(path)
     verdicts = []
     for offer in host.readers_for(path):
         try:
@@ -64,6 +72,9 @@ def choose_reader(host: Host, path: Path) -> Offer:
         SourceError: none does; says why each that claims it does not.
     """
     verdicts = judge_readers(host, path)
+    if verdicts and path.is_file() and path.stat().st_size == 0:
+        message = "the file is empty"
+        raise SourceError(message, where=str(path), hint="copy it again")
     for verdict in verdicts:
         if not verdict.reason:
             return verdict.offer
@@ -76,7 +87,7 @@ def choose_reader(host: Host, path: Path) -> Offer:
         raise SourceError(message, where=str(path), hint=hint)
     reasons = "; ".join(f"{v.reason} ({v.offer.qualified})" for v in verdicts)
     message = f"no reader takes it: {reasons}"
-    raise SourceError(message, where=str(path))
+    raise SourceError(message, where=str(path), hint="the file is damaged, or not what its ending says")
 
 
 @frozen(eq=False)
@@ -111,13 +122,15 @@ class Opener:
             else:
                 layer = reader.open(source, context)
         if source.spacing is not None and isinstance(layer, Image):
-            layer = with_spacing(layer, source.spacing, source.unit)
+            layer = with_spacing(layer, source)
         return layer, label
 
     def _reader(self, step: Step | None, source: LayerSource, case: CaseSource) -> tuple[Reader, str]:
+        for file in source.files:
+            refuse_special(file)
         if step is not None:
             assert step.offer is not None
-            return step.component_for(case.attributes, source.options), step.offer.qualified
+            return step.component_for({"case": case.id, **case.attributes}, source.options), step.offer.qualified
         offer = choose_reader(self.host, source.files[0])
         try:
             return structure(dict(source.options), self.host.load(offer), self.spec.folder), offer.qualified
@@ -133,7 +146,9 @@ class Opener:
                 try:
                     reader, _ = self._reader(step, attrs.evolve(source, files=(file,)), case)
                     found[file] = () if file.is_dir() else tuple(reader.companions(file))
-                except (CurateError, OSError):
+                except MemoryError:
+                    raise
+                except Exception:
                     found[file] = ()  # opening the layer will say what is wrong
         return found
 
@@ -166,12 +181,19 @@ def _reading(source: LayerSource) -> Iterator[None]:
         raise SourceError(message, where=source.describe()) from error
 
 
-def with_spacing(image: Image, spacing: Sequence[float], unit: str) -> Image:
-    """The layer with another voxel size, its directions kept."""
-    grid = image.grid
+def with_spacing(image: Image, source: LayerSource) -> Image:
+    """The layer with the voxel size that its source states, its directions kept.
+
+    Raises:
+        SourceError: it states another number of sizes than there are spatial axes, or one that is no size.
+    """
+    grid, spacing, unit = image.grid, source.spacing or (), source.unit
+    if not all(math.isfinite(size) and size > 0 for size in (*spacing, *grid.spacing)):
+        message = f"the source states the voxel size {list(spacing)} for {list(grid.spacing)}, expected finite numbers above zero"
+        raise SourceError(message, where=source.describe())
     if len(spacing) != len(grid.spatial):
         message = f"{len(spacing)} spacings for the {len(grid.spatial)} spatial axes {grid.spatial_axes!r}"
-        raise SourceError(message)
+        raise SourceError(message, where=source.describe())
     affine = grid.affine.copy()
     affine[:3, :-1] *= [new / old for new, old in zip(spacing, grid.spacing, strict=True)]
     return attrs.evolve(image, grid=attrs.evolve(grid, affine=affine, unit=unit or grid.unit, calibrated=True))

@@ -32,6 +32,7 @@ class OptionInfo:
         choices: the allowed words.
         min_length: the least length of a list or text.
         content: the option names a file whose content belongs to the step's key.
+        template: the text may hold ``{attribute}``, filled in case by case.
     """
 
     doc: str
@@ -42,6 +43,7 @@ class OptionInfo:
     choices: tuple[str, ...] = ()
     min_length: int | None = None
     content: bool = False
+    template: bool = False
 
     def problem(self, value: object) -> str | None:
         """What is wrong with ``value``, or None."""
@@ -84,6 +86,7 @@ def option(
     choices: Sequence[str] = (),
     min_length: int | None = None,
     content: bool = False,
+    template: bool = False,
 ) -> Any:
     """Declare an option of a component: an attrs field with its documentation and bounds.
 
@@ -95,8 +98,9 @@ def option(
         choices: the allowed words, for text options.
         min_length: the least length of a list or text.
         content: the option names a file whose content decides the result, so that its hash joins the keys.
+        template: the text may hold ``{attribute}`` of the case, which components that work on one case find filled in.
     """
-    info = OptionInfo(doc, ge, gt, le, lt, tuple(choices), min_length, content)
+    info = OptionInfo(doc, ge, gt, le, lt, tuple(choices), min_length, content, template)
 
     def validate(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
         problem = info.problem(value)

@@ -6,6 +6,7 @@ a slash matches folders (a DICOM series, an OME-Zarr). Hidden files and folders 
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,7 +36,7 @@ def field_names(pattern: str) -> tuple[str, ...]:
     """Names of the fields in a pattern, each once, in order.
 
     Raises:
-        RequestError: a brace does not enclose a name, or ``**`` shares its level.
+        RequestError: a brace does not enclose a name, ``**`` shares its level, or no file name has such characters.
     """
     names = []
     for match in _TOKEN.finditer(pattern):
@@ -44,10 +45,20 @@ def field_names(pattern: str) -> tuple[str, ...]:
             raise RequestError(message)
         if match[1]:
             names.append(match[1])
+    if "\0" in pattern or not _encodable(pattern):
+        message = f"the pattern {pattern!r} holds characters that no file name has"
+        raise RequestError(message)
     if any("**" in part and part != "**" for part in pattern.split("/")):
         message = f"'**' in the pattern {pattern!r} stands for whole folder levels, so nothing else fits between its slashes"
         raise RequestError(message)
     return tuple(dict.fromkeys(names))
+
+
+def _encodable(text: str) -> bool:
+    try:
+        return bool(os.fsencode(text)) or not text
+    except UnicodeEncodeError:
+        return False
 
 
 def find(root: Path, pattern: str) -> list[Match]:
@@ -99,7 +110,8 @@ def _expression(pattern: str) -> str:
     return "".join(out)
 
 
-def _walk(folder: Path, depth: int | None, folders: bool, level: int = 1) -> Iterator[Path]:
+def _walk(folder: Path, depth: int | None, folders: bool, level: int = 1, above: tuple[Path, ...] = ()) -> Iterator[Path]:
+    above = (*above, folder.resolve())
     try:
         entries = sorted(folder.iterdir(), key=lambda p: p.name)
     except (FileNotFoundError, NotADirectoryError):
@@ -115,6 +127,6 @@ def _walk(folder: Path, depth: int | None, folders: bool, level: int = 1) -> Ite
             continue  # a curated dataset: what a run wrote is not found again by the next
         if is_folder == folders and (depth is None or level == depth):
             yield entry
-        loops = is_folder and entry.is_symlink() and folder.resolve().is_relative_to(entry.resolve())
+        loops = is_folder and entry.is_symlink() and any(way.is_relative_to(entry.resolve()) for way in above)
         if is_folder and not loops and (depth is None or level < depth):
-            yield from _walk(entry, depth, folders, level + 1)
+            yield from _walk(entry, depth, folders, level + 1, above)

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 from attrs import frozen
 
+from curate_core.commit import gone, load_files, parts_files
+from curate_core.continuing import earlier_states, load_earlier
 from curate_core.cut import row_bytes, without_pixels
 from curate_core.digest import known_content, source_key
 from curate_core.errors import CurateError, RequestError, SourceError
@@ -49,7 +51,7 @@ class Plan:
         exact: no filter can make ``samples`` smaller.
         nbytes: bytes of those samples once cut, before transforms and compression; None: not known yet.
         memory: what the largest unit needs.
-        removed: files of the present dataset that would go.
+        removed: what would go of the present dataset at commit: whose, and how many files.
         complete: the dataset is there, and nothing would be done.
     """
 
@@ -64,11 +66,12 @@ class Plan:
     complete: bool
 
 
-def make_plan(spec: Spec, host: Host, find: bool = False) -> Plan:
+def make_plan(spec: Spec, host: Host, find: bool = False, append: bool = False) -> Plan:
     """Find out what a run would do; writes nothing.
 
     Args:
         find: find the ROIs of cases that have none yet, which may read pixels.
+        append: of a run that keeps the cases of the present dataset.
 
     Raises:
         RequestError: the spec, its source or its output cannot be used.
@@ -77,34 +80,43 @@ def make_plan(spec: Spec, host: Host, find: bool = False) -> Plan:
     journal = Journal(spec.output)
     check_output(spec.output, spec.name, journal, overwrite=False)
     parts = Parts(spec.output)
-    journal.parts = {key: record for key, record in journal.parts.items() if parts.has(key)}
+    for key in gone(spec.output, journal):
+        del journal.parts[key]
+    journal.committed &= frozenset(journal.parts)
     bench = Bench(spec, host, spec.output, Worker())
     opener = Opener(spec, host, lambda step, case: bench.context(step, case.id))
-    states = [CaseState(case, source_key(case, _digests(case, journal, opener), spec.seed)) for case in cases]
-    earlier = {(record.case, record.stage, record.block): record for record in journal.parts.values()}
+    states = earlier_states(load_earlier(spec.output, spec), parts) if append else []
+    known_ids = {state.source.id for state in states}
+    new = [case for case in cases if case.id not in known_ids]
+    states += [CaseState(case, source_key(case, _digests(case, journal, opener), spec.seed)) for case in new]
+    earlier = {(r.case, r.stage, r.block): r for r in journal.parts.values() if "closes" not in r.info}
     rounds = Rounds(bench, journal, states, closing=False)
     units = rounds.ready()
     planned = tuple(PlannedUnit(unit.label, _why(unit, rounds, earlier)) for unit in units)
+    planned += tuple(PlannedUnit(group or "all cases", f"{stage.title} together: not done yet") for stage, group in rounds.unclosed)
+    removed = _removed(spec.output, journal, parts, states)
     counts = [(sum(_kept(journal, state)), sum(state.sizes)) if state.prepared is not None else None for state in states]
     if find:
         counts = [known or _count(spec, host, bench, state) for known, state in zip(counts, states, strict=True)]
     known = [count for count in counts if count is not None]
     complete = len(known) == len(states)
     return Plan(
-        cases=len(cases),
+        cases=len(states),
         units=planned,
         up_to_date=len(journal.parts),
         samples=sum(count for count, _ in known) if complete else None,
         exact=not any(step not in bench.stages.early for step in spec.filter),
         nbytes=sum(size for _, size in known) if complete else None,
         memory=_memory(units, opener),
-        removed=_removed(spec, cases),
-        complete=not units and (spec.output / DATASET).exists(),
+        removed=removed,
+        complete=not planned and not removed and journal.pending is None and (spec.output / DATASET).exists(),
     )
 
 
 def _digests(case: CaseSource, journal: Journal, opener: Opener) -> Mapping[Path, str]:
-    digests = {}
+    digests = {file: known for file in case.files() if (known := journal.unchanged(file)) is not None}
+    if len(digests) == len(set(case.files())):
+        return digests
     for file, others in opener.companions(case).items():
         try:
             digests[file] = journal.unchanged(file) or known_content(file, others).digest
@@ -138,7 +150,13 @@ def _why(unit: Unit, rounds: Rounds, earlier: Mapping[tuple[str, str, int | None
     title = place.stage.title
     if record is None:
         return f"{title}: not done yet"
-    words = {"source": "the source's content, attributes or seed", "survivors": "which samples are left", "prepare": "the ROIs"}
+    words = {
+        "source": "the source's content, attributes or seed",
+        "survivors": "which samples are left",
+        "prepare": "the ROIs",
+        "statistics": "the values measured",
+        "names": "the names of the source's files",
+    }
     changed = [words.get(name, f"the step list {name!r}") for name, value in place.key.facets.items() if record.facets.get(name) != value]
     return f"{title}: {', '.join(changed)} changed"
 
@@ -158,15 +176,30 @@ def _count(spec: Spec, host: Host, bench: Bench, state: CaseState) -> tuple[int,
     return len(kept), int(row_bytes(case, kept).sum())
 
 
-def _removed(spec: Spec, cases: list[CaseSource]) -> tuple[str, ...]:
-    """Cases of the present dataset that the spec no longer has."""
-    if not (spec.output / DATASET).exists():
-        return ()
-    import json
-
-    present = json.loads((spec.output / DATASET).read_text(encoding="utf-8", errors="surrogatepass"))["cases"]
-    wanted = {case.id for case in cases}
-    return tuple(f"case {name}: {count} samples" for name, count in present.items() if name not in wanted)
+def _removed(output: Path, journal: Journal, parts: Parts, states: Sequence[CaseState]) -> tuple[str, ...]:
+    """What of the present dataset its commit would remove: known of cases that leave it or are through, else a bound."""
+    present = load_files(output)
+    owned: dict[str, set[str]] = {}
+    samples: dict[str, int] = {}
+    for key in sorted(journal.committed):
+        record = journal.parts[key]
+        owned.setdefault(record.case, set()).update(name for name in parts_files(parts, key) if name in present)
+        samples[record.case] = samples.get(record.case, 0) + record.info["written"]
+    of_case = {state.source.id: state for state in states}
+    stays = {name for state in states if not state.waits for key in state.written for name in parts_files(parts, key)}
+    stays |= {name for case, names in owned.items() if case in of_case and of_case[case].waits for name in names}
+    lines = []
+    again = [names for case, names in owned.items() if case in of_case and of_case[case].waits]
+    for case, names in sorted(owned.items()):
+        files = f"{len(names - stays)} of {len(names)} files"
+        if case not in of_case:
+            lines.append(f"case {case}: {samples[case]} samples, {files}")
+        elif names - stays:
+            lines.append(f"case {case}: {files}")
+    if again:
+        count = sum(map(len, again))
+        lines.append(f"what {len(again)} cases no longer want of their {count} files, once they are made again")
+    return tuple(lines)
 
 
 @frozen
@@ -216,7 +249,7 @@ def check(spec: Spec, host: Host) -> CheckReport:
     return CheckReport(len(cases), tuple(layers), tuple(f"{r.case}, layer {r.layer}: {r.problem}" for r in layers if r.problem))
 
 
-def find_rois(spec: Spec, host: Host) -> Iterator[tuple[str, RoiTable, dict[str, Grid]]]:
+def case_rois(spec: Spec, host: Host) -> Iterator[tuple[str, RoiTable, dict[str, Grid]]]:
     """The ROIs of each case, and the grids of its layers; nothing is written.
 
     Filters that need no pixels and judge no more than a case have acted.

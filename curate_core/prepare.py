@@ -17,6 +17,7 @@ from curate_core.host import Host
 from curate_core.keys import statistic_name
 from curate_core.kinds import Context, Preprocessor
 from curate_core.model import Case, CaseSource, Image, Layer, Plain, Role
+from curate_core.npz import save_array
 from curate_core.opening import Opener
 from curate_core.parts import load_json, save_json
 from curate_core.paths import duplicate_path, path_hashes
@@ -27,6 +28,9 @@ from curate_core.survey import Survey, early_survivors
 
 ContextOf = Callable[..., Context]
 """(step or None for reading, case id, statistics=None, folder=None) -> context."""
+
+
+_NOTHING = object()
 
 
 @frozen(eq=False)
@@ -77,6 +81,10 @@ def open_case(
             case = component.apply(case, context_of(step, case.id, statistics.get(name, own.get(name)), folder))
             if not isinstance(case, Case):
                 message = f"apply must give a Case, not {type(case).__name__}"
+                raise TypeError(message)
+            changed = [key for key, value in source.attributes.items() if case.attributes.get(key, _NOTHING) not in (value,)]
+            if changed:
+                message = f"apply changed the attribute {changed[0]!r}; those that the source gave must stay, others may be added"
                 raise TypeError(message)
     return Opened(case, own, {name: label for name, (_, label) in opened.items()})
 
@@ -129,12 +137,12 @@ def prepare(
     kept = table.take(rows)
     hashes = path_hashes(spec, case, kept)
     if hashes is not None:
-        np.save(folder / "paths.npy", hashes, allow_pickle=False)
+        save_array(folder / "paths.npy", hashes)
         duplicate = duplicate_path(spec, case, kept, hashes)
         if duplicate:
             raise RequestError(duplicate, where=f"case {case.id}", hint="add a field to the writer's path")
     table.save(folder / "rois.npz")
-    np.save(folder / "rows.npy", rows, allow_pickle=False)
+    save_array(folder / "rows.npy", rows)
     survey.save(folder)
     sizes = row_bytes(case, kept)
     edges = block_edges(sizes)

@@ -149,6 +149,9 @@ class RoiTable:
             message = f"views and attributes of a ROI table need one length, not {sorted(lengths)}"
             raise ValueError(message)
         for name, column in self.attributes.items():
+            if "\0" in name:
+                message = f"ROI attribute {name!r} needs a name without NUL"
+                raise ValueError(message)
             if not isinstance(column, np.ndarray) or column.ndim != 1 or column.dtype.kind not in COLUMN_KINDS:
                 message = f"ROI attribute {name!r} must be a 1D array of numbers, booleans or fixed-width text"
                 raise ValueError(message)

@@ -21,7 +21,7 @@ from curate_core.keys import Key, statistic_name
 from curate_core.kinds import Unit
 from curate_core.model import CaseSource, Plain
 from curate_core.parts import load_json
-from curate_core.paths import sample_paths, shared_hashes
+from curate_core.paths import duplicate_path, path_hashes, sample_paths, shared_hashes
 from curate_core.prepare import load_prepared
 from curate_core.samples import writer_of
 from curate_core.stages import Stage
@@ -50,6 +50,7 @@ class CaseState:
         prepared: key of its prepared part, once that is done.
         blocks: number of its blocks, once prepared.
         alive: block -> mask over its rows; absent: all.
+        measured: its measured parts, and the values that were merged of them.
         scored: its scored parts, closed.
         written: keys of its written parts, in block order.
         waits: it has units to do, or shares a group with a case that has.
@@ -65,6 +66,7 @@ class CaseState:
     edges: list[int] = field(factory=list)
     sizes: list[int] = field(factory=list)
     alive: dict[int, NDArray] = field(factory=dict)
+    measured: list[str] = field(factory=list)
     scored: list[Scored] = field(factory=list)
     written: list[str] = field(factory=list)
     waits: bool = False
@@ -74,7 +76,7 @@ class CaseState:
     def restart(self) -> None:
         """Forget the last round's findings."""
         self.statistics, self.prepared, self.blocks, self.alive = {}, None, 0, {}
-        self.edges, self.sizes, self.scored, self.written, self.waits = [], [], [], [], False
+        self.edges, self.sizes, self.measured, self.scored, self.written, self.waits = [], [], [], [], [], False
 
 
 @frozen
@@ -96,6 +98,10 @@ class Rounds:
         cases: all that are not quarantined, in manifest order.
         closing: close groups that are complete; without, they wait, and nothing is written.
         resident: case -> memory that its open layers hold, as far as that is known.
+
+    Attributes:
+        places: units of the last round, by their keys.
+        unclosed: stage and group of what could be judged or merged in the last round, but was not to be.
     """
 
     def __init__(
@@ -106,6 +112,8 @@ class Rounds:
         self._existing = any(state.kept is not None for state in cases)
         self.cases = list(cases)
         self.places: dict[str, Place] = {}
+        self.unclosed: list[tuple[Stage, str]] = []
+        self._hashes: dict[str, NDArray | None] = {}
 
     def exclude(self, case: str) -> None:
         """Go on without a case; groups that it belonged to are judged again without it."""
@@ -121,7 +129,7 @@ class Rounds:
         """
         for state in self.cases:
             state.restart()
-        self.places = {}
+        self.places, self.unclosed = {}, []
         units: list[Unit] = []
         for stage in self.bench.stages.stages:
             for state in self.cases:
@@ -158,6 +166,7 @@ class Rounds:
             key = keys.measure_case(state.source, state.key, stage, state.statistics)
             if not self._done(key):
                 yield self._unit(state, stage, None, key)
+            state.measured.append(key.name)
             return
         if stage.kind == "prepare":
             key = keys.prepare(state.source, state.key, state.statistics)
@@ -171,11 +180,13 @@ class Rounds:
         assert state.prepared is not None
         for block in [None] if stage.whole else range(state.blocks):
             alive = self._alive(state, block)
-            key = bench.keys.block(state.prepared.name, stage, block, alive, state.statistics)
+            key = bench.keys.block(state.source, state.prepared.name, stage, block, alive, state.statistics)
             if not self._done(key):
                 yield self._unit(state, stage, block, key, alive)
             elif stage.kind == "write":
                 state.written.append(key.name)
+            elif stage.kind == "measure":
+                state.measured.append(key.name)
 
     def _alive(self, state: CaseState, block: int | None) -> NDArray:
         if block is not None:
@@ -201,22 +212,26 @@ class Rounds:
 
     def _check_paths(self) -> None:
         """Where samples of different cases might take one path, all cases are found before any is cut."""
+        there = [state for state in self.cases if state.prepared is not None]
+        for state in there:
+            if state.prepared is not None and self.journal.parts[state.prepared.name].info.get("paths") != self.bench.keys.paths:
+                self._paths_of(state)
         if all(writer_of(step).unique_in_case() for step in self.bench.spec.write):
             return
         if any(state.waits for state in self.cases):
             for state in self.cases:
                 state.waits = True
             return
-        folders = [(state, self.bench.parts.path(state.prepared.name)) for state in self.cases if state.prepared is not None]
-        known = [(state, folder) for state, folder in folders if (folder / "paths.npy").exists()]
-        shared = shared_hashes(np.load(folder / "paths.npy", allow_pickle=False) for _, folder in known)
+        shared = shared_hashes(hashes for hashes in map(self._paths_of, there) if hashes is not None)
         if not len(shared):
             return
         seen: dict[str, str] = {}
-        for _, folder in known:
-            if not np.isin(np.load(folder / "paths.npy", allow_pickle=False), shared).any():
+        for state in there:
+            hashes = self._paths_of(state)
+            if hashes is None or not np.isin(hashes, shared).any():
                 continue
-            prepared = load_prepared(folder)
+            assert state.prepared is not None
+            prepared = load_prepared(self.bench.parts.path(state.prepared.name))
             table = prepared.table.take(prepared.rows)
             ids = prepared.ids(prepared.rows)
             for path, row in sample_paths(self.bench.spec, prepared.case, table) or ():
@@ -224,6 +239,27 @@ class Rounds:
                     message = f"two samples would be written to {path}: {seen[path]} and {ids[row]}"
                     raise RequestError(message, hint="add a field such as {case} to the writer's path")
                 seen[path] = ids[row]
+
+    def _paths_of(self, state: CaseState) -> NDArray | None:
+        """Hashes of the paths of a case's samples, None where not known; looked at again if the case was prepared for other writers.
+
+        Raises:
+            RequestError: two samples would take one path.
+        """
+        assert state.prepared is not None
+        key = state.prepared.name
+        folder = self.bench.parts.path(key)
+        if self.journal.parts[key].info.get("paths") == self.bench.keys.paths:
+            file = folder / "paths.npy"
+            return np.load(file, allow_pickle=False) if file.exists() else None
+        if key not in self._hashes:
+            prepared = load_prepared(folder)
+            table = prepared.table.take(prepared.rows)
+            hashes = self._hashes[key] = path_hashes(self.bench.spec, prepared.case, table)
+            duplicate = "" if hashes is None else duplicate_path(self.bench.spec, prepared.case, table, hashes)
+            if duplicate:
+                raise RequestError(duplicate, where=f"case {state.source.id}", hint="add a field to the writer's path")
+        return self._hashes[key]
 
     def _close(self, stage: Stage) -> None:
         """Close every group of a stage whose cases are all through it; the cases of the others wait."""
@@ -253,6 +289,7 @@ class Rounds:
         closing = self.bench.keys.closure(stage, names, known)
         if not self._done(closing):
             if not self.closing:
+                self.unclosed.append((stage, name))
                 for state in states:
                     state.waits = True
                 return
@@ -265,6 +302,7 @@ class Rounds:
             value = load_json(parts.path(closing.name) / "statistics.json")
             for state in states:
                 state.statistics[name_of] = value
+                state.measured.append(closing.name)
             return
         for member, (state, block, key) in enumerate(members):
             state.scored.append(Scored(stage, key, closing.name, member))
@@ -288,19 +326,21 @@ class Rounds:
         if stage.kind == "measure-case":
             return self.bench.keys.measure_case(state.source, state.key, stage, state.statistics).name
         assert state.prepared is not None
-        return self.bench.keys.block(state.prepared.name, stage, block, self._alive(state, block), state.statistics).name
+        return self.bench.keys.block(state.source, state.prepared.name, stage, block, self._alive(state, block), state.statistics).name
+
+    def bytes_left(self) -> int:
+        """What the samples that are found, and not written, take at most: as they are cut, before filters and compression."""
+        found = sum(sum(state.sizes) for state in self.cases)
+        return max(0, found - sum(self.journal.parts[key].info.get("nbytes", 0) for state in self.cases for key in state.written))
 
     def live_keys(self) -> set[str]:
         """Keys of all parts that the cases' present state rests on."""
         keys: set[str] = set()
         for state in self.cases:
-            keys.update(state.written)
+            keys.update(state.written, state.measured)
             keys.update(part for scored in state.scored for part in (scored.key, scored.closing))
             if state.prepared is not None:
                 keys.add(state.prepared.name)
-        for record in self.journal.parts.values():
-            if record.stage.startswith("measuring"):
-                keys.add(record.key)
         return keys
 
 

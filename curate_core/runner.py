@@ -7,28 +7,29 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from curate_core import __version__
-from curate_core.commit import Commit, Quarantined, finish, load_files
-from curate_core.continuing import Earlier, load_earlier
+from curate_core.commit import Commit, Quarantined, refuse_changed
+from curate_core.continuing import Earlier, earlier_states, load_earlier
 from curate_core.digest import source_key
-from curate_core.errors import CurateError, RequestError, RunError, SourceError, StepError
+from curate_core.durable import with_need, writing
+from curate_core.errors import CurateError, DiskError, RequestError, RunError, SourceError, StepError
 from curate_core.host import Host, default_host
 from curate_core.journal import Journal, Lock
 from curate_core.kinds import Engine, EngineSession, Outcome, Source, Unit, Worker
 from curate_core.layout import DATASET, WORK
 from curate_core.lock import dataset_base, lock_content
 from curate_core.model import CaseSource, Plain
-from curate_core.parts import Parts, load_json
+from curate_core.parts import Parts
 from curate_core.rounds import CaseState, Rounds
 from curate_core.spec import Spec, load
 from curate_core.summary import Summary
 from curate_core.templates import check_relative
+from curate_core.tidying import tidy
 from curate_core.unit import Bench, Job, Look, Task
 
 
@@ -77,6 +78,15 @@ def run(
         return _Run(loaded, host).run(overwrite=overwrite, append=append, wait=wait)
 
 
+def complete(spec: Spec, host: Host) -> Summary:
+    """Make or complete the dataset of a validated spec.
+
+    Raises:
+        RequestError, RunError: as ``run`` does.
+    """
+    return _Run(spec, host).run(overwrite=False, append=False, wait=False)
+
+
 @contextmanager
 def _registered(host: Host, listeners: Iterable[object]) -> Iterator[None]:
     added = list(listeners)
@@ -99,7 +109,7 @@ def find_cases(spec: Spec) -> list[CaseSource]:
     component = spec.source.component
     assert isinstance(component, Source)
     found: dict[str, CaseSource] = {}
-    for case in component.find():
+    for case in component.find_seeded(spec.seed):
         try:
             check_relative(case.id)
         except StepError as error:
@@ -128,6 +138,10 @@ def check_output(output: Path, name: str, journal: Journal, *, overwrite: bool) 
     if output.exists() and not output.is_dir():
         message = "the output is a file, not a folder"
         raise RequestError(message, where=str(output))
+    links = Parts(output).links()
+    if links:
+        message = "it is a symbolic link, behind which curate keeps nothing of its own"
+        raise RequestError(message, where=str(links[0]), hint="remove it, or choose another output; nothing was changed")
     ours = (output / WORK / "journal.jsonl").exists() or (output / DATASET).exists()
     if not ours and output.exists():
         foreign = sorted(entry.name for entry in output.iterdir() if entry.name != WORK)
@@ -156,15 +170,15 @@ class _Run:
     def run(self, *, overwrite: bool, append: bool, wait: bool) -> Summary:
         sources = find_cases(self.spec)
         check_output(self.output, self.spec.name, Journal(self.output), overwrite=overwrite)
-        with Lock(self.output, wait=wait):
+        with Lock(self.output, wait=wait) as lock:
             journal = Journal(self.output)
+            check_output(self.output, self.spec.name, journal, overwrite=overwrite)  # another run may have been here meanwhile
+            if lock.waited:
+                sources = find_cases(self.spec)
             try:
-                if journal.pending is not None:
-                    finish(self.output, journal)
-                self._tidy(journal, overwrite=overwrite)
-                return self._rounds(journal, sources, load_earlier(self.output, self.spec) if append and not overwrite else [])
-            except KeyboardInterrupt:
-                raise
+                with writing(self.output):
+                    tidy(self.output, journal, self.spec.name, overwrite=overwrite)
+                    return self._rounds(journal, sources, load_earlier(self.output, self.spec) if append and not overwrite else [])
             finally:
                 self._flush_quietly(journal)
 
@@ -185,24 +199,6 @@ class _Run:
             journal.flush()
         journal.close()
 
-    def _tidy(self, journal: Journal, *, overwrite: bool) -> None:
-        """Bring journal and folder together: what either does not have, both forget."""
-        parts = Parts(self.output)
-        parts.clear_aside()
-        if overwrite:
-            journal.parts, journal.committed = {}, frozenset()
-        files = load_files(self.output)
-        lost = {name for name, entry in files.items() if not _has_size(self.output / name, entry["size"])}
-        for key in sorted(journal.parts):
-            if not parts.has(key) or (lost and key in journal.committed and lost & set(_files_of(parts, key))):
-                del journal.parts[key]
-        for key in parts.present():
-            if key not in journal.parts:
-                parts.remove(key)
-        journal.committed &= frozenset(journal.parts)
-        if journal.name != self.spec.name:
-            journal.begin(self.spec.name)
-
     def _rounds(self, journal: Journal, sources: Sequence[CaseSource], earlier: Sequence[Earlier]) -> Summary:
         bench = Bench(self.spec, self.host, self.output, Worker())
         engine = self.spec.engine.component
@@ -211,7 +207,7 @@ class _Run:
         job.adopt(bench)  # where units are done in this process, they share what it has
         there = frozenset(journal.parts)
         with engine.open(job) as session:
-            before = [CaseState(e.source, e.key, kept=partial(e.kept, bench.parts), fixed=e.statistics) for e in earlier]
+            before = earlier_states(earlier, bench.parts)
             known = {e.source.id for e in earlier}
             resident: dict[str, int] = {}
             new = self._fingerprint(session, journal, [case for case in sources if case.id not in known], resident)
@@ -229,39 +225,77 @@ class _Run:
         self, session: EngineSession, journal: Journal, sources: Sequence[CaseSource], resident: dict[str, int]
     ) -> list[CaseState]:
         """Content hashes of all sources; files that look as before are not read again. Fills in ``resident`` of the others' cases."""
-        digests: dict[Path, str] = {}
-        unknown = []
-        for case in sources:
-            for file in case.files():
-                known = journal.unchanged(file)
-                if known is not None:
-                    digests[file] = known
-            if any(file not in digests for file in case.files()):
-                unknown.append(Unit(case.id, case.id, Task(case, stage=None), case=case.id))
-        if unknown:
-            self._tell("curate_round_started", title="hashing sources", total_units=len(unknown))
-        for outcome in _outcomes(session, unknown):
+        files = dict.fromkeys(file for case in sources for file in case.files())
+        digests = {file: known for file in files if (known := journal.unchanged(file)) is not None}
+        waiting = list(sources)
+        while waiting := [case for case in waiting if any(file not in digests for file in case.files())]:
+            asked: set[Path] = set()
+            now = []
+            for case in waiting:
+                missing = {file for file in case.files() if file not in digests}
+                if not missing <= asked:  # else others hash the same files: a volume may belong to many cases
+                    now.append(case)
+                    asked |= missing
+            self._hash(session, journal, now, digests, resident)
+            tried = {case.id for case in now}
+            waiting = [case for case in waiting if case.id not in tried]
+        good = [case for case in sources if case.id not in self.quarantined]
+        return [CaseState(case, source_key(case, digests, self.spec.seed)) for case in good]
+
+    def _hash(
+        self, session: EngineSession, journal: Journal, cases: Sequence[CaseSource], digests: dict[Path, str], resident: dict[str, int]
+    ) -> None:
+        """Hash the files of some cases; those of which one cannot be read are set aside."""
+        self._tell("curate_round_started", title="hashing sources", total_units=len(cases))
+        for outcome in _outcomes(session, [Unit(case.id, case.id, Task(case, stage=None), case=case.id) for case in cases]):
             if outcome.status == "done":
                 look: Look = outcome.value
                 resident[outcome.unit.task.case.id] = look.resident
                 for path, found in look.files:
                     digests[Path(path)] = found.digest
                     journal.add_file(path, found)
+                journal.flush_if_due()
             else:
                 self._fail(outcome, outcome.unit.label)
             self._notify(outcome)
-        good = [case for case in sources if case.id not in self.quarantined]
-        return [CaseState(case, source_key(case, digests, self.spec.seed)) for case in good]
 
     def _round(self, session: EngineSession, rounds: Rounds, journal: Journal, units: Sequence[Unit]) -> None:
-        session.check(units)
-        for outcome in _outcomes(session, units):
-            self._take(outcome, rounds, journal)
+        try:
+            for outcome in _outcomes(session, self._admitted(session, rounds, journal, units)):
+                self._take(outcome, rounds, journal)
+        except DiskError as error:
+            raise with_need(error, rounds.bytes_left()) from error
+
+    def _admitted(self, session: EngineSession, rounds: Rounds, journal: Journal, units: Sequence[Unit]) -> list[Unit]:
+        """The units that can be done here. A case that asks for too much is set aside; where every case does, the budget is wrong.
+
+        Raises:
+            RequestError: none of the cases can be done.
+        """
+        refused: dict[str, RequestError] = {}
+        for unit in units:
+            try:
+                session.check([unit])
+            except RequestError as error:
+                refused.setdefault(unit.case, error)
+        if len(refused) == len(rounds.cases):
+            raise next(iter(refused.values()))
+        for unit in units:
+            if unit.case in refused and unit.case not in self.quarantined:
+                reason = refused[unit.case]
+                said = SourceError(reason.message, where=reason.where, hint=reason.hint)
+                self._take(Outcome(unit, "failed", None, said), rounds, journal)
+        return [unit for unit in units if unit.case not in refused]
 
     def _take(self, outcome: Outcome, rounds: Rounds, journal: Journal) -> None:
         case = outcome.unit.task.case.id
         if outcome.status == "done" and isinstance(outcome.value, Look):
             rounds.resident[case] = outcome.value.resident
+        elif outcome.status == "done" and (changed := journal.changed(outcome.unit.task.case.files())):
+            message = "it changed while the run was at work"
+            error = SourceError(message, where=str(changed), hint="run again when it is complete")
+            self._fail(Outcome(outcome.unit, "failed", None, error), case)
+            rounds.exclude(case)
         elif outcome.status == "done":
             for record in outcome.value:
                 journal.add_part(record)
@@ -295,11 +329,12 @@ class _Run:
                 message, where=f"case {case}", hint="mend it, or set on_error to quarantine, and run again: it continues"
             ) from error
         task: Task = outcome.unit.task
-        stage = _stage_of(reason, outcome)
+        stage = _stage_of(outcome, {step.name for step in self.spec.steps()})
         files = tuple(str(file) for file in task.case.files())
         self.quarantined[case] = Quarantined(case, stage, reason, files)
 
     def _commit(self, bench: Bench, journal: Journal, rounds: Rounds, there: frozenset[str]) -> Summary:
+        refuse_changed(rounds.cases, journal, bench.parts, there)
         readers = lock_content(self.spec, self.host, bench, rounds.cases, journal)
         order = [self.quarantined[name] for name in sorted(self.quarantined)]
         commit = Commit(bench, journal, self.output)
@@ -345,21 +380,8 @@ def _outcomes(session: EngineSession, units: Sequence[Unit]) -> Iterator[Outcome
         yield session.run_alone(unit)
 
 
-def _stage_of(reason: str, outcome: Outcome) -> str:
+def _stage_of(outcome: Outcome, steps: Container[str]) -> str:
     """The step that an error names, or what the unit was doing."""
     error = outcome.error
-    if isinstance(error, StepError):
-        return error.message.partition(":")[0]
-    return "read" if isinstance(error, SourceError) else "unit"
-
-
-def _has_size(path: Path, size: int) -> bool:
-    try:
-        return path.stat().st_size == size
-    except OSError:
-        return False
-
-
-def _files_of(parts: Parts, key: str) -> Iterable[str]:
-    path = parts.path(key) / "files.json"
-    return load_json(path) if path.exists() else ()
+    step = error.message.partition(":")[0] if isinstance(error, StepError) else ""
+    return step if step in steps else "read" if isinstance(error, SourceError) else "unit"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,11 +13,13 @@ import numpy as np
 from curate_core.arrays import NDArray
 from curate_core.batch import Batch
 from curate_core.cut import batches, without_pixels
-from curate_core.digest import digest_of
-from curate_core.errors import StepError
+from curate_core.digest import digest_of, source_names
+from curate_core.durable import writing
+from curate_core.errors import RequestError, StepError
 from curate_core.keys import statistic_name
 from curate_core.kinds import Placement, Transform, Writer, WriteSession
 from curate_core.model import Case, CaseSource, Plain
+from curate_core.npz import save_array
 from curate_core.parts import save_json
 from curate_core.prepare import ContextOf, Prepared
 from curate_core.spec import Spec, Step
@@ -125,27 +126,19 @@ def score(samples: Samples, stage: Stage, folder: Path, origin: Mapping[str, str
 def write(samples: Samples, stage: Stage, folder: Path, source: CaseSource) -> dict[str, Plain]:
     """Write the survivors of a stage's filters into a part: data files, and for each a line that becomes one of the manifest."""
     lines: dict[int, str] = {}
-    described = _describe_sources(source)
+    described = source_names(source)
     with _Writers(samples.spec, folder / DATA, samples.context_of, source.id) as writers:
         for batch in samples.filtered(stage):
             lines.update(writers.write(batch, described))
     (folder / DATA).mkdir(exist_ok=True)
     order = sorted(lines)
     (folder / ROWS).write_text("".join(lines[row] for row in order), encoding="utf-8", errors="surrogatepass")
-    np.save(folder / "rows.npy", np.array(order, np.int64), allow_pickle=False)
+    save_array(folder / "rows.npy", np.array(order, np.int64))
     samples.survey.save(folder)
     files = {str(p.relative_to(folder / DATA).as_posix()): p.stat().st_size for p in sorted((folder / DATA).rglob("*")) if p.is_file()}
     save_json(folder / "files.json", files)
     info: dict[str, Plain] = {"written": len(lines), "nbytes": sum(files.values()), "files": len(files)}
     return {**info, "dropped": samples.survey.dropped_counts(), "rejected": len(samples.survey.rejected)}
-
-
-def _describe_sources(source: CaseSource) -> dict[str, Plain]:
-    described: dict[str, Plain] = {}
-    for name, layer in source.layers.items():
-        files = [os.path.relpath(file, source.root).replace(os.sep, "/") for file in layer.files]
-        described[name] = files or ([layer.uri] if layer.uri else [])
-    return described
 
 
 class _Writers:
@@ -155,18 +148,20 @@ class _Writers:
         self.steps, self.folder, self.context_of, self.case = spec.write, folder, context_of, case
         self._stack = ExitStack()
         self._sessions: dict[str, WriteSession] = {}
+        self._taken: dict[str, str] = {}
 
     def __enter__(self) -> _Writers:
         self._stack.__enter__()
         self.folder.mkdir(parents=True)
         for step in self.steps:
-            with blame(step, self.case):
+            with blame(step, self.case), writing(self.folder):
                 session = writer_of(step).open(self.folder, self.context_of(step, self.case))
                 self._sessions[step.name] = self._stack.enter_context(session)
         return self
 
     def __exit__(self, *exception: Any) -> None:
-        self._stack.__exit__(*exception)
+        with writing(self.folder):  # a writer may keep much until it is closed
+            self._stack.__exit__(*exception)
 
     def write(self, batch: Batch, sources: Mapping[str, Plain]) -> Iterator[tuple[int, str]]:
         """Write a batch; gives (row, line) of each sample.
@@ -181,7 +176,7 @@ class _Writers:
             for part, applies in split(step, batch):
                 if not applies:
                     continue
-                with blame(step, self.case):
+                with blame(step, self.case), writing(self.folder):
                     placed = self._sessions[step.name].write(part)
                     if len(placed) != len(part):
                         message = f"write must give the places of {len(part)} samples, gave {len(placed)}"
@@ -189,6 +184,8 @@ class _Writers:
                     for i, placements in enumerate(placed):
                         at = position[int(part.rows[i])]
                         for name, placement in placements.items():
+                            if placement.place is None:
+                                self._take(placement.file, part.ids[i])
                             label = name if name not in arrays[at] else f"{name}@{step.name}"
                             arrays[at][label] = describe_placement(placement, number)
                             digests[at][label] = self._digest(step, part, i, name, placement)
@@ -202,8 +199,21 @@ class _Writers:
             # three columns: what stays, what an assembling writer's commit changes, what goes behind it; JSON holds no bare tab
             yield row, "\t".join(json.dumps(value, ensure_ascii=False) for value in (line, arrays[i], digests[i])) + "\n"
 
+    def _take(self, file: str, sample: str) -> None:
+        """A file without places in it holds one array of one sample.
+
+        Raises:
+            RequestError: another has taken it.
+        """
+        if file in self._taken:
+            message = f"two samples would be written to {file}: {self._taken[file]} and {sample}"
+            raise RequestError(message, where=f"case {self.case}", hint="add a field to the writer's path")
+        self._taken[file] = sample
+
     def _digest(self, step: Step, batch: Batch, row: int, name: str, placement: Placement) -> str:
         """SHA-256 of an array as its writer gives it back, in C order."""
+        if placement.sha256 is not None:
+            return placement.sha256
         if name in batch.arrays:
             values = batch.arrays[name][row]
             if values.dtype == np.dtype(placement.dtype) and values.shape == tuple(placement.shape):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -14,16 +16,28 @@ from attrs import frozen
 
 from curate_core.errors import PluginError, Problem, RequestError, SpecError, StepError, nearest
 from curate_core.host import Host, Offer
-from curate_core.jsonfile import check_size, no_constant, parse_json
+from curate_core.jsonfile import MAX_BYTES, check_plain, check_size, no_constant, parse_json
 from curate_core.kinds import Component
-from curate_core.model import Plain, frozen_mapping
+from curate_core.model import Plain, frozen_mapping, matches
 from curate_core.options import option
-from curate_core.structure import TEMPLATED_KINDS, Mistakes, check_templated, fill, names_path, structure, templated, unstructure
+from curate_core.structure import (
+    TEMPLATED_KINDS,
+    Mistakes,
+    check_templated,
+    fill,
+    names_path,
+    structure,
+    templated,
+    text_templates,
+    unstructure,
+)
+from curate_core.templates import PathTemplate, fill_in, outside
 
 VERSION = 1
 STEP_LISTS = {"preprocess": "preprocessor", "rois": "roi_finder", "transform": "transform", "filter": "filter", "write": "writer"}
 AUTO = "auto"
 LOCAL = {"use": "local"}
+_INDEX = re.compile(r"[0-9]{1,9}")
 
 
 @frozen
@@ -70,8 +84,8 @@ class Step:
     folder: Path
 
     def applies(self, attributes: Mapping[str, Plain]) -> bool:
-        """Whether ``when`` matches; a missing attribute never does."""
-        return all(key in attributes and attributes[key] in values for key, values in self.when.items())
+        """Whether ``when`` matches; a missing attribute never does, a list does where one of its entries does."""
+        return all(key in attributes and matches(attributes[key], values) for key, values in self.when.items())
 
     def component_for(self, attributes: Mapping[str, Plain], extra: Mapping[str, Plain] | None = None) -> Any:
         """The component for one case.
@@ -87,13 +101,22 @@ class Step:
             return self.component
         assert self.cls is not None
         try:
-            filled = {key: fill(value, attributes) if key in self.templates else value for key, value in self.options.items()}
+            filled = {key: self._fill(key, value, attributes) for key, value in self.options.items()}
             return structure({**filled, **(extra or {})}, self.cls, self.folder)
         except KeyError as error:
             message = f"an option takes the attribute {error.args[0]!r}, which this case has not"
             raise StepError(message, where=self.path, hint=f"it has {', '.join(attributes) or 'none'}") from error
         except Mistakes as mistakes:
             raise StepError("; ".join(map(str, mistakes.problems())), where=self.path) from mistakes
+
+    def _fill(self, key: str, value: Plain, attributes: Mapping[str, Plain]) -> Plain:
+        if key not in self.templates:
+            return value
+        if not isinstance(value, str) or key not in text_templates(cast(Any, self.cls)):
+            return cast(Plain, fill(value, attributes))
+        for name in PathTemplate(value).fields:
+            attributes[name]  # a KeyError names what is missing
+        return fill_in(value, attributes, "option")
 
     @property
     def path_options(self) -> tuple[str, ...]:
@@ -173,7 +196,11 @@ def override(given: Mapping[str, Plain], settings: Sequence[str]) -> dict[str, P
     Raises:
         SpecError: a path leads nowhere.
     """
-    value: Any = json.loads(json.dumps(dict(given)))
+    try:
+        value: Any = json.loads(json.dumps(dict(given)))
+    except (TypeError, ValueError, RecursionError) as error:
+        detail = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise SpecError([Problem("", f"the spec holds what JSON cannot: {detail}")]) from error
     if any(setting.startswith("engine.") for setting in settings):
         value.setdefault("engine", dict(LOCAL))
     for setting in settings:
@@ -194,18 +221,19 @@ def override(given: Mapping[str, Plain], settings: Sequence[str]) -> dict[str, P
         elif isinstance(target, dict):
             target[last] = new
         else:
-            raise SpecError([Problem(path, f"--set cannot reach into {json.dumps(target)}")])
+            raise SpecError([Problem(path, f"--set cannot reach into {json.dumps(target)[:60]}")])
+    check_plain(value, "")
     return cast(dict[str, Plain], value)
 
 
 def _descend(target: Any, key: str, path: str) -> Any:
     if isinstance(target, list):
-        if not (key.isdigit() and int(key) < len(target)):
+        if not (_INDEX.fullmatch(key) and int(key) < len(target)):
             raise SpecError([Problem(path, f"--set wants an index below {len(target)}, got {key!r}")])
         return target[int(key)]
     if isinstance(target, dict):
         return target.setdefault(key, {})
-    raise SpecError([Problem(path, f"--set cannot reach into {json.dumps(target)}")])
+    raise SpecError([Problem(path, f"--set cannot reach into {json.dumps(target)[:60]}")])
 
 
 def load(path: str | os.PathLike[str] | Mapping[str, Plain], host: Host, settings: Sequence[str] = (), folder: Path | None = None) -> Spec:
@@ -225,8 +253,10 @@ def load(path: str | os.PathLike[str] | Mapping[str, Plain], host: Host, setting
         return validate(override(path, settings), host, folder or Path.cwd(), "spec")
     file = Path(path)
     try:
-        check_size(file.stat().st_size, str(path))
-        text = file.read_text(encoding="utf-8-sig")
+        with file.open("rb") as stream:
+            content = stream.read(MAX_BYTES + 1)
+            check_size(max(len(content), file.stat().st_size), str(path))
+        text = content.decode("utf-8-sig")
     except FileNotFoundError as error:
         message = "there is no such spec"
         raise RequestError(message, where=str(path)) from error
@@ -272,7 +302,7 @@ class _Validation:
             settings = structure({**chosen, "version": VERSION} if "version" in chosen else chosen, Settings, self.folder)
         except Mistakes as mistakes:
             self.problems += mistakes.problems()
-        source = self.step("source", given["source"], "source", []) if "source" in given else None
+        source = self.step("source", given["source"], "source", Counter()) if "source" in given else None
         if "source" not in given:
             self.problems.append(Problem("source", "a spec needs a source"))
         lists = {key: self.step_list(kind, given.get(key, []), key) for key, kind in STEP_LISTS.items()}
@@ -280,7 +310,7 @@ class _Validation:
             if key not in given or given[key] == []:
                 self.problems.append(Problem(key, f"a spec needs at least one step under {key!r}"))
         read = self.read(given.get("read", {}))
-        engine = self.step("engine", given.get("engine", LOCAL), "engine", [])
+        engine = self.step("engine", given.get("engine", LOCAL), "engine", Counter())
         if self.problems:
             raise SpecError(self.problems, where=where)
         assert settings is not None
@@ -293,7 +323,7 @@ class _Validation:
             self.problems.append(Problem("read", 'expected an object: layer name, or "*", to reader'))
             return {}
         read: dict[str, tuple[Step, ...]] = {}
-        names: list[str] = []
+        names: Counter[str] = Counter()
         for layer, entry in value.items():
             path = f"read.{layer}"
             entries = [(path, entry)] if not isinstance(entry, list) else [(f"{path}.{i}", e) for i, e in enumerate(entry)]
@@ -308,11 +338,11 @@ class _Validation:
             hint = "put it in [ ]" if isinstance(value, dict) else ""
             self.problems.append(Problem(key, "expected a list of steps", hint))
             return ()
-        names: list[str] = []
+        names: Counter[str] = Counter()
         steps = [self.step(kind, entry, f"{key}.{i}", names) for i, entry in enumerate(value)]
         return tuple(step for step in steps if step is not None)
 
-    def step(self, kind: str, value: Any, path: str, names: list[str]) -> Step | None:
+    def step(self, kind: str, value: Any, path: str, names: Counter[str]) -> Step | None:
         if not isinstance(value, dict):
             self.problems.append(Problem(path, 'expected a step: an object with "use"'))
             return None
@@ -323,8 +353,8 @@ class _Validation:
             return None
         when = self.when(value.get("when", {}), f"{path}.when", kind)
         options = {key: entry for key, entry in value.items() if key not in ("use", "when")}
-        name = use if use not in names else f"{use}#{names.count(use)}"
-        names.append(use)
+        name = f"{use}#{names[use]}" if names[use] else use
+        names[use] += 1
         if kind == "reader" and use == AUTO:
             for key in options:
                 self.problems.append(Problem(f"{path}.{key}", '"auto" has no options', "name the reader instead"))
@@ -345,6 +375,8 @@ class _Validation:
         except Mistakes as mistakes:
             self.problems += mistakes.problems(path)
             return None
+        if kind == "writer":
+            self.problems += [Problem(f"{path}.{key}", text) for key in ("path", "file") if (text := outside(getattr(component, key, "")))]
         return Step(kind, use, name, path, offer, options, component, cls, when, templates, self.folder)
 
     def when(self, value: Any, path: str, kind: str) -> dict[str, tuple[Plain, ...]]:

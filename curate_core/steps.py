@@ -8,17 +8,18 @@ from contextlib import contextmanager
 import numpy as np
 
 from curate_core.batch import Batch
+from curate_core.durable import FULL
 from curate_core.errors import CurateError, SourceError, StepError
+from curate_core.model import matches
 from curate_core.spec import Step
-
-_NOTHING = object()
 
 
 def split(step: Step, batch: Batch) -> list[tuple[Batch, bool]]:
     """The samples that a step's ``when`` takes, and those it passes by, each with equal shapes still."""
     own = [key for key in step.when if key in batch.attributes]
     case_wide = {key: values for key, values in step.when.items() if key not in own}
-    if any(batch.case.attributes.get(key, _NOTHING) not in values for key, values in case_wide.items()):
+    held = batch.case.attributes
+    if any(key not in held or not matches(held[key], values) for key, values in case_wide.items()):
         return [(batch, False)]
     if not own:
         return [(batch, True)]
@@ -38,9 +39,21 @@ def blame(step: Step, case: str = "") -> Iterator[None]:
         if isinstance(error, StepError) and not error.message.startswith(f"{step.name}:"):
             error.message = f"{step.name}: {error.message}"
         raise
-    except (OSError, MemoryError):
+    except OSError as error:
+        if step.kind == "writer" and error.errno is None:  # a library's word for what it cannot store; no disk has failed
+            raise _failure(step, where, error) from error
+        if step.kind == "writer" or error.filename is not None or error.errno in FULL:
+            raise
+        message = f"{step.name}: reading failed: {error.strerror or error}"
+        raise SourceError(message, where=where) from error
+    except MemoryError:
         raise
     except Exception as error:
-        distribution = step.offer.distribution if step.offer is not None else "curate-core"
-        message = f"{step.name}: failed with {type(error).__name__}: {error}"
-        raise StepError(message, where=where, hint=f"a bug in {distribution}, or input it does not expect; --debug shows where") from error
+        raise _failure(step, where, error) from error
+
+
+def _failure(step: Step, where: str, error: Exception) -> StepError:
+    """Whose fault an error of another making is, as far as that can be told."""
+    distribution = step.offer.distribution if step.offer is not None else "curate-core"
+    message = f"{step.name}: failed with {type(error).__name__}: {error}"
+    return StepError(message, where=where, hint=f"a bug in {distribution}, or input it does not expect; --debug shows where")

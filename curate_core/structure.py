@@ -7,10 +7,12 @@ value is found in one pass and raised as one :class:`Mistakes` with paths.
 from __future__ import annotations
 
 import math
+import os
 import re
 import types
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
@@ -22,11 +24,13 @@ from curate_core.errors import CurateError, Problem, nearest
 from curate_core.kinds import Scope
 from curate_core.model import Plain
 from curate_core.options import info_of
+from curate_core.templates import PathTemplate
 
 TEMPLATE = re.compile(r"\{[A-Za-z_]\w*\}")
 TEMPLATED_KINDS = ("reader", "preprocessor", "roi_finder", "transform")
 """Kinds that work on one case at a time, so that its attributes can fill in their options."""
 _BYTES = re.compile(r"(\d+(?:\.\d+)?)\s*([kKMGTP]?)(i?)B?")
+_LONGEST_PATH = 4096
 _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4, "P": 5}
 
 
@@ -135,9 +139,12 @@ class _Strict:
     def _path(self, value: object) -> Path:
         if not isinstance(value, str) or not value or "\0" in value:
             raise _fail(f"expected a path, got {_name(value)}")
+        if len(value) > _LONGEST_PATH:
+            raise _fail(f"expected a path, got {_name(value)} of {len(value):,} characters")
         try:
+            os.fsencode(value)
             return self.folder / Path(value).expanduser()
-        except RuntimeError as error:
+        except (RuntimeError, UnicodeEncodeError) as error:
             raise _fail(f"expected a path, got {_name(value)}: {error}") from error
 
     def _scope(self, value: object) -> Scope:
@@ -274,7 +281,13 @@ def structure(value: object, cls: type[Any], folder: Path) -> Any:
     Raises:
         Mistakes: everything that is wrong, with paths.
     """
-    return _Strict(folder).converter.structure(value, cls)
+    return _strict(folder).converter.structure(value, cls)
+
+
+@lru_cache(maxsize=16)
+def _strict(folder: Path) -> _Strict:
+    """Made once a folder: it learns about each class, and cases without number are structured."""
+    return _Strict(folder)
 
 
 def unstructure(value: Any) -> Any:
@@ -293,9 +306,17 @@ def unstructure(value: Any) -> Any:
 
 
 def templated(value: Mapping[str, Any], cls: type[Any]) -> tuple[str, ...]:
-    """Options given as ``"{attribute}"`` where something other than text is expected: filled in case by case."""
-    hints = get_type_hints(cls)
-    return tuple(key for key, entry in value.items() if key in hints and not takes_text(hints[key]) and _has_template(entry))
+    """Options given as ``"{attribute}"`` where something other than text is expected, and texts with fields where an option says that it
+    takes them: filled in case by case.
+    """
+    hints, texts = get_type_hints(cls), text_templates(cls)
+    found = (key for key, entry in value.items() if key in hints and not takes_text(hints[key]) and _has_template(entry))
+    return (*found, *(key for key in texts if isinstance(value.get(key), str) and "{" in value[key]))
+
+
+def text_templates(cls: type[Any]) -> list[str]:
+    """Text options that take ``{attribute}`` within."""
+    return [field.name for field in attrs.fields(cls) if info_of(field).template]
 
 
 def check_templated(options: Mapping[str, Any], cls: type[Any], folder: Path, templates: Sequence[str]) -> None:
@@ -311,6 +332,12 @@ def check_templated(options: Mapping[str, Any], cls: type[Any], folder: Path, te
         found = [m for m in mistakes.found if not (m.path and m.path[0] in templates and _is_template_at(options, m.path))]
     infos = {field.name: info_of(field) for field in attrs.fields(cls)}
     for name in templates:
+        if infos[name].template:
+            try:
+                PathTemplate(options[name]).fields  # noqa: B018 - raises for a malformed one
+            except ValueError as error:
+                found.append(Mistake((name,), str(error)))
+            continue
         problem = infos[name].problem(_without_templates(options[name]))
         if problem and not any(m.path[:1] == (name,) for m in found):
             found.append(Mistake((name,), problem))

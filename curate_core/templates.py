@@ -12,6 +12,7 @@ from typing import Any
 from attrs import frozen
 
 from curate_core.errors import StepError
+from curate_core.layout import WORK
 
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f\ud800-\udc7f\udd00-\udfff]")
 _INTEGER = re.compile(r"-?[0-9]+")
@@ -129,6 +130,20 @@ class _Text(str):
         if _INTEGER_FORMAT.fullmatch(spec) and _INTEGER.fullmatch(self):
             return format(int(self), spec)
         return format(str(self), spec)
+
+
+def outside(template: object) -> str:
+    """What is wrong with a template of paths in a dataset whatever fills it; empty when nothing is, or it is no template."""
+    if not isinstance(template, str) or not template:
+        return ""
+    try:
+        literal = "".join(text + ("x" if name is not None else "") for text, name, _, _ in string.Formatter().parse(template))
+        check_relative(literal)
+    except StepError as error:
+        return error.message.replace(repr(literal), repr(template))
+    except ValueError as error:
+        return f"{template!r} is no template: {error}"
+    return f"{WORK} is the folder that curate keeps its own in" if literal.split("/")[0] == WORK else ""
 
 
 def check_relative(path: str) -> str:

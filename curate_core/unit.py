@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from attrs import frozen
 
 from curate_core.arrays import NDArray
 from curate_core.digest import Known, known_content
-from curate_core.errors import RunError, SourceError
+from curate_core.errors import DiskError, SourceError
 from curate_core.host import Host, default_host
 from curate_core.journal import Record
 from curate_core.keys import Key, Keys, statistic_name
@@ -27,8 +26,6 @@ from curate_core.spec import Spec, Step, validate
 from curate_core.stages import Stage, derive
 from curate_core.steps import blame
 from curate_core.survey import Survey, close_filter, survivors
-
-_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
 @frozen
@@ -122,7 +119,7 @@ class Bench:
         Raises:
             SourceError, StepError: the case is to blame.
             RequestError: the spec is.
-            RunError: the disk is.
+            DiskError: the disk is.
         """
         try:
             if task.stage is None:
@@ -130,9 +127,9 @@ class Bench:
             stage = self.stages[task.stage]
             return [self._measure_case(task, stage)] if stage.kind == "measure-case" else self._advance(task, stage)
         except OSError as error:
-            if error.errno in _DISK_ERRORS or _is_below(error.filename, self.parts.work):
-                message = f"writing failed: {error.strerror or error}"
-                raise RunError(message, where=str(error.filename or self.parts.work), hint="mend it and run again: it continues") from error
+            if _is_below(error.filename, self.parts.work):
+                message = f"what curate keeps there cannot be read: {error.strerror or error}"
+                raise DiskError(message, where=str(error.filename), hint="mend it and run again: it continues") from error
             message = f"the file cannot be read: {error.strerror or error}"
             raise SourceError(message, where=str(error.filename or f"case {task.case.id}")) from error
 
@@ -172,7 +169,15 @@ class Bench:
         self._held = None
         with self.parts.making(key.name) as folder:
             info = prepare(self.spec, self.host, self.stages.early, task.case, self.context, task.statistics, folder)
-        return record_of(key, task.case.id, stage, None, info)
+        return record_of(key, task.case.id, stage, None, {**info, "paths": self.keys.paths})
+
+    def prepared(self, task: Task) -> tuple[Case, Prepared]:
+        """The case of a task, open, with what its preparation found.
+
+        Raises:
+            SourceError, StepError: it cannot be opened.
+        """
+        return self._opened(task, self.keys.prepare(task.case, task.source, task.statistics).name)
 
     def _opened(self, task: Task, key: str) -> tuple[Case, Prepared]:
         """The prepared case, open; the one used last is held."""
@@ -201,7 +206,7 @@ class Bench:
         of_block = prepared.block_rows(None if stage.whole else block)
         alive = unpack(task.alive, len(of_block))
         while True:
-            key = self.keys.block(prepared_key.name, stage, None if stage.whole else block, alive, statistics)
+            key = self.keys.block(task.case, prepared_key.name, stage, None if stage.whole else block, alive, statistics)
             case = None if stage.whole else self._opened(task, prepared_key.name)[0]
             samples = Samples(self.spec, case, prepared, of_block[alive], self.context, statistics, Survey())
             info = self._do_stage(samples, stage, key.name, prepared_key.name, task.case)

@@ -64,7 +64,7 @@ MISTAKES = [
     ("read.*.spacing", [1, -1, 1], "read.*.spacing: -1.0 must be greater than 0"),
     ("preprocess", {"use": "invert"}, "preprocess: expected a list of steps (put it in [ ])"),
     ("preprocess.0", {"used": "invert"}, "\"use\" must name a component (did you mean 'used'?)"),
-    ("preprocess.0.range", "minmax", 'preprocess.0.range: expected one of "type", "min-max", "percentile", got "minmax" (did you mean \'min-max\'?)'),
+    ("preprocess.0.range", "minmax", 'preprocess.0.range: expected one of "type", "bits", "min-max", "percentile", got "minmax" (did you mean \'min-max\'?)'),
     ("rois", ..., "rois: a spec needs at least one step under 'rois'"),
     ("rois", [], "rois: a spec needs at least one step under 'rois'"),
     ("rois.0.use", "intensity", "rois.0.use: 'intensity' is a filter, not a ROI finder"),

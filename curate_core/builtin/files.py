@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -32,6 +32,9 @@ class FilesSource(Source):
     pattern: str | tuple[str, ...] = option(doc="Pattern of the files' paths, or several.", min_length=1)
     root: Path = option(doc="Folder where patterns start.", default=Path())
     layer: str = option(doc="Name of the layer where the pattern has no {layer}.", default="image", min_length=1)
+    number_within: tuple[str, ...] | None = option(
+        doc="Number the cases that share these attributes, from 0 on in order of their ids, as the attribute 'number'.", default=None
+    )
     follow_links: bool = option(doc="Take files that a symbolic link outside of the root leads to.", default=False)
 
     def find(self) -> Iterable[CaseSource]:
@@ -42,6 +45,7 @@ class FilesSource(Source):
             if not names:
                 message = f"the pattern {pattern!r} has no field, so that all its files would be one case"
                 raise RequestError(message, where="source.pattern", hint="name what varies, such as {case}")
+            self._check_numbering(names)
             for match in find(self.root, pattern):
                 self._check_link(match.path)
                 case = match.fields.get("case") or "-".join(match.fields[name] for name in names if name not in ("layer", "ext"))
@@ -57,10 +61,24 @@ class FilesSource(Source):
             raise RequestError(
                 f"no file fits {' or '.join(map(repr, patterns))}", where="source.pattern", hint=_what_is_there(self.root, patterns[0])
             )
+        numbers: dict[tuple[Plain, ...], int] = {}
         for case in sorted(found, key=natural_key):
             layers = dict(sorted(found[case].items()))
             sources = {name: LayerSource((match.path,)) for name, match in layers.items()}
-            yield CaseSource(case, sources, _attributes(layers), root=self.root)
+            attributes = _attributes(layers)
+            if self.number_within is not None:
+                group = tuple(attributes.get(name) for name in self.number_within)
+                attributes["number"] = numbers[group] = numbers.get(group, -1) + 1
+            yield CaseSource(case, sources, attributes, root=self.root)
+
+    def _check_numbering(self, names: Sequence[str]) -> None:
+        if self.number_within is None:
+            return
+        missing = [name for name in self.number_within if name not in names]
+        if missing or "number" in names:
+            what = f"there is no field {missing[0]!r}" if missing else "a field is called 'number', as the number itself would be"
+            message = f"cases cannot be numbered within {', '.join(self.number_within)}: {what}"
+            raise RequestError(message, where="source.number_within", hint=f"the fields of the pattern are {', '.join(names)}")
 
     def _check_link(self, path: Path) -> None:
         if self.follow_links or not any(

@@ -104,6 +104,8 @@ class SamplesReader(Reader):
 class SampleRois(RoiFinder):
     """The samples of a curated dataset as they are, with their attributes and scores.
 
+    ``sample`` is the place that each was cut from; ``stem`` the name of its file there, where each has one of its own.
+
     Example::
 
         "rois": [{"use": "samples"}]
@@ -126,6 +128,9 @@ class SampleRois(RoiFinder):
         stop = np.concatenate([start[:, :1] + 1, shapes], axis=1)
         columns = _columns([{**row["attributes"], **{f"score_{k}": v for k, v in row["scores"].items()}} for row in rows])
         columns = {name: column for name, column in columns.items() if name not in case.attributes}
+        files = [row["arrays"][images[chosen].notes["array"]] for row in rows]
+        if all(placement.get("place") is None for placement in files):
+            columns["stem"] = np.char.encode(np.array([Path(placement["file"]).stem for placement in files]), "utf-8")
         columns["sample"] = np.char.encode(np.array([row["id"].partition(":")[2] for row in rows]), "utf-8")
         drop = np.zeros(len(rows), np.int8)
         table = RoiTable.boxes(start, stop, images[chosen].grid.axes, drop=drop, attributes=columns, name="{sample}")

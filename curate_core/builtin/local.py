@@ -8,8 +8,8 @@ import multiprocessing.process
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from typing import Any, ClassVar, Literal
 
@@ -21,7 +21,7 @@ from curate_core.options import option
 from curate_core.structure import ByteSize
 
 Work = Callable[[Unit, Worker], Any]
-_PATIENCE = 2.0
+_PATIENCE = 0.8
 """Seconds that a worker has to end by itself."""
 
 
@@ -77,11 +77,12 @@ class _Here(EngineSession):
 
 @define(eq=False)
 class _Process:
-    """A worker process, the unit that it has, when that must be done, and what it was given last."""
+    """A worker process, the unit that it has, when that must be done, and what it was given last; ``life`` ends it when it is closed."""
 
     index: int
     process: Any
     pipe: Connection
+    life: Connection
     unit: Unit | None = None
     due: float = math.inf
     case: str = ""
@@ -123,12 +124,10 @@ class _Pool(EngineSession):
                     return
                 yield from self._collect(busy)
         finally:
-            for process in [p for p in self.processes if p.unit is not None]:
-                self._end(process)
+            self._end(*(process for process in self.processes if process.unit is not None))
 
     def run_alone(self, unit: Unit) -> Outcome:
-        for process in list(self.processes):
-            self._end(process)
+        self._end(*self.processes)
         return next(iter(self.run([unit])))
 
     def _assign(self, waiting: deque[Unit]) -> None:
@@ -196,44 +195,76 @@ class _Pool(EngineSession):
         index = next(i for i in range(1, self.count + 1) if all(p.index != i for p in self.processes))
         device = self.devices[(index - 1) % len(self.devices)] if self.devices else "cpu"
         here, there = self.context.Pipe()
+        ours, theirs = self.context.Pipe()
         process = self.context.Process(
-            target=_serve, args=(there, self.work, Worker(index, device)), daemon=True, name=f"curate-worker-{index}"
+            target=_serve, args=(there, theirs, self.work, Worker(index, device)), daemon=True, name=f"curate-worker-{index}"
         )
-        process.start()
-        there.close()
-        started = _Process(index, process, here)
-        self.processes.append(started)
+        with _undisturbed():
+            process.start()
+            there.close()
+            theirs.close()
+            started = _Process(index, process, here, ours)
+            self.processes.append(started)
         return started
 
-    def _end(self, process: _Process, patience: float = _PATIENCE) -> None:
-        """Ask a worker to end, for so many seconds; then make it."""
-        self.processes.remove(process)
-        process.pipe.close()
-        if patience and process.process.is_alive():
-            process.process.terminate()
-            process.process.join(timeout=patience)
-        if process.process.is_alive():
+    def _end(self, *processes: _Process, patience: float = _PATIENCE) -> None:
+        """Ask workers to end, for so many seconds; then make them."""
+        for process in processes:
+            self.processes.remove(process)
+            process.pipe.close()
+            if patience:
+                process.process.terminate()
+        _wait_for(processes, patience)
+        for process in processes:
             process.process.kill()
-            process.process.join(timeout=_PATIENCE)
-        if process.process.is_alive():
-            # It hangs within the system, where no signal reaches it. Python would wait for it at its own end: that list must not know it.
-            multiprocessing.process._children.discard(process.process)  # type: ignore[attr-defined]  # noqa: SLF001
+            process.life.close()
+        _wait_for(processes, _PATIENCE)
+        for process in processes:
+            if process.process.is_alive():
+                # It hangs within the system, where no signal reaches it. Python would wait for it at its own end: it must not know it.
+                multiprocessing.process._children.discard(process.process)  # type: ignore[attr-defined]  # noqa: SLF001
 
     def close(self) -> None:
         for process in self.processes:
+            if process.unit is not None:  # an error, or the user, ended the run
+                process.process.terminate()
+                continue
             with suppress(OSError):
                 process.pipe.send(None)
-        for process in list(self.processes):
-            process.process.join(timeout=_PATIENCE)
-            self._end(process)
+        _wait_for(self.processes, _PATIENCE)
+        self._end(*self.processes, patience=0)
 
 
-def _serve(pipe: Connection, work: Work, worker: Worker) -> None:
+def _wait_for(processes: Sequence[_Process], seconds: float) -> None:
+    """Wait until all of them have ended, together no longer than so many seconds."""
+    until = time.monotonic() + seconds
+    for process in processes:
+        process.process.join(timeout=max(0.0, until - time.monotonic()))
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Ctrl-C, which goes to all processes of a terminal, waits; those started within never hear of it, not even while they are born."""
+    import signal
+    from multiprocessing import resource_tracker
+
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # it would let the signal through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _serve(pipe: Connection, life: Connection, work: Work, worker: Worker) -> None:
     """Do units until told to stop, or until the parent is gone."""
     import signal
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
-    _die_with_parent()
+    _end_with(life)
     while True:
         try:
             unit = pipe.recv()
@@ -253,13 +284,23 @@ def _serve(pipe: Connection, work: Work, worker: Worker) -> None:
             return
 
 
-def _die_with_parent() -> None:
-    """Where the system can (Linux), a worker ends with the process that started it, so that a killed run leaves none behind."""
+def _end_with(life: Connection) -> None:
+    """End this process at once when the other end of a connection, which only the run has, closes: a killed run leaves no worker behind.
+
+    The system sends SIGIO then, which ends a process whatever it is doing. The parent is another, the server that workers are forked from;
+    where the system can (Linux), they end with that too, or the run would wait for them for ever.
+    """
     import ctypes
+    import fcntl
     import signal
 
     with suppress(AttributeError, OSError):
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    signal.signal(signal.SIGIO, signal.SIG_DFL)
+    fcntl.fcntl(life, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(life, fcntl.F_SETFL, fcntl.fcntl(life, fcntl.F_GETFL) | os.O_ASYNC)
+    if life.poll():  # it closed before
+        os._exit(1)
 
 
 def _do(work: Work, unit: Unit, worker: Worker) -> tuple[Literal["done", "failed", "lost"], Any, Exception | None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import groupby
@@ -19,6 +18,7 @@ from curate_core.builtin.transforms import cast_checked
 from curate_core.errors import StepError
 from curate_core.kinds import Context, Piece, Placement, Writer, WriteSession
 from curate_core.model import Plain
+from curate_core.npz import npy_header, save_array, save_slabs
 from curate_core.options import option
 from curate_core.templates import PathTemplate
 from curate_core.writing import SampleValues, render_paths, unique_in_case
@@ -36,16 +36,21 @@ class NpyWriter(Writer):
     arrays one behind the other along a first axis. With ``stack`` all samples that render to one path share a file of shape
     (samples, *shape), or (samples, arrays, *shape) with ``layers``, in manifest order; they need one shape and dtype.
 
+    ``pairs`` does the same with the roles of a case: for each of its pairs the inputs and then the targets, in their order, make one array
+    that has the pair's name.
+
     Examples::
 
         "write": [{"use": "npy", "path": "{case}/{roi}.npy"}]
         "write": [{"use": "npy", "path": "{split}.npy", "stack": true, "layers": ["25pc", "100pc"], "dtype": "float32"}]
+        "write": [{"use": "npy", "path": "{split}/{array}.npy", "stack": true, "pairs": true, "dtype": "float32"}]
     """
 
     version: ClassVar[int] = 1
     path: str = option(doc="Path of the files in the dataset.", default="{case}/{roi}.npy", min_length=1)
     stack: bool = option(doc="Put all samples of one path into one file.", default=False)
     layers: tuple[str, ...] | None = option(doc="Arrays to write, in this order, as one.", default=None, min_length=1)
+    pairs: bool = option(doc="Write the inputs and targets of each pair of the case as one array.", default=False)
     dtype: str | None = option(doc="Type to store; refused where it loses. null: as it is.", default=None)
 
     def __attrs_post_init__(self) -> None:
@@ -58,6 +63,9 @@ class NpyWriter(Writer):
             raise ValueError(message)
         if self.layers is not None and len(set(self.layers)) < len(self.layers):
             message = f"layers: {list(self.layers)} names an array twice"
+            raise ValueError(message)
+        if self.layers is not None and self.pairs:
+            message = "pairs: they name the layers themselves, so that layers must be left out"
             raise ValueError(message)
         if self.dtype is not None:
             try:
@@ -87,27 +95,36 @@ class NpyWriter(Writer):
         Raises:
             StepError: arrays share a path, do not fit together, or would lose values.
         """
-        if self.layers is None:
-            names = list(batch.arrays)
-            if len(names) > 1 and "array" not in PathTemplate(self.path).fields:
-                message = f"the samples have the arrays {', '.join(names)}, which would share the path {self.path!r}"
-                raise StepError(message, hint='add {array} to the path, or name "layers" to write them as one')
-            chosen = {name: batch.arrays[name] for name in names}
-        else:
-            parts = [batch.array(name) for name in self.layers]
-            if len({part.shape for part in parts}) > 1:
-                shapes = ", ".join(f"{name}: {part.shape[1:]}" for name, part in zip(self.layers, parts, strict=True))
-                message = f"arrays of different shapes cannot be written as one ({shapes})"
-                raise StepError(message)
-            if self.dtype is None and len({part.dtype for part in parts}) > 1:
-                kinds = ", ".join(f"{name}: {part.dtype}" for name, part in zip(self.layers, parts, strict=True))
-                message = f"arrays of different types cannot be written as one ({kinds})"
-                raise StepError(message, hint='name a "dtype" that holds them all')
-            dtype = parts[0].dtype if self.dtype is None else np.dtype(self.dtype)
-            return {"stack": np.stack([_as(p, dtype, name) for name, p in zip(self.layers, parts, strict=True)], axis=1)}
+        groups = {"stack": self.layers} if self.layers is not None else None
+        if self.pairs:
+            groups = {name: (*role.inputs, *role.targets) for name, role in batch.case.roles.items()}
+            if not groups:
+                message = "the case has no pairs of inputs and targets"
+                raise StepError(message, where=f"case {batch.case.id}", hint='name "layers" instead, or use a source that knows roles')
+        names = list(batch.arrays if groups is None else groups)
+        if len(names) > 1 and "array" not in PathTemplate(self.path).fields:
+            message = (
+                f"the samples have the {'pairs' if self.pairs else 'arrays'} {', '.join(names)}, which would share the path {self.path!r}"
+            )
+            raise StepError(message, hint="add {array} to the path" + ("" if self.pairs else ', or name "layers" to write them as one'))
+        if groups is not None:
+            return {name: self._joined([(layer, batch.array(layer)) for layer in layers]) for name, layers in groups.items()}
         if self.dtype is None:
-            return chosen
-        return {name: _as(values, np.dtype(self.dtype), name) for name, values in chosen.items()}
+            return {name: batch.arrays[name] for name in names}
+        return {name: _as(batch.arrays[name], np.dtype(self.dtype), name) for name in names}
+
+    def _joined(self, parts: Sequence[tuple[str, NDArray]]) -> NDArray:
+        """(n, arrays, ...) of the stored type."""
+        if len({part.shape for _, part in parts}) > 1:
+            shapes = ", ".join(f"{name}: {part.shape[1:]}" for name, part in parts)
+            message = f"arrays of different shapes cannot be written as one ({shapes})"
+            raise StepError(message)
+        if self.dtype is None and len({part.dtype for _, part in parts}) > 1:
+            kinds = ", ".join(f"{name}: {part.dtype}" for name, part in parts)
+            message = f"arrays of different types cannot be written as one ({kinds})"
+            raise StepError(message, hint='name a "dtype" that holds them all')
+        dtype = parts[0][1].dtype if self.dtype is None else np.dtype(self.dtype)
+        return np.stack([_as(part, dtype, name) for name, part in parts], axis=1)
 
     def assemble(self, out: Path, pieces: Sequence[Piece], context: Context) -> list[Plain]:
         opened = lru_cache(_OPEN_FILES)(lambda path: np.load(path, mmap_mode="r", allow_pickle=False))
@@ -117,15 +134,14 @@ class NpyWriter(Writer):
             message = f"samples of different kinds cannot share {pieces[0].path.name}: {described}"
             raise StepError(message, hint="pad them to one shape, or add a field to the path")
         shape, dtype = kinds.pop()
-        target = np.lib.format.open_memmap(out, "w+", np.dtype(dtype), (len(pieces), *shape))
-        for position, piece in enumerate(pieces):
-            place: Any = piece.place
-            target[position] = opened(piece.path)[place]
-        target.flush()
+        save_slabs(out, (len(pieces), *shape), np.dtype(dtype), (_piece(opened(piece.path), piece.place) for piece in pieces))
         return list(range(len(pieces)))
 
     def read(self, path: Path, place: Plain) -> NDArray:
-        array = np.load(path, mmap_mode="r" if place is not None else None, allow_pickle=False)
+        return np.load(path, allow_pickle=False) if place is None else self.lazy(path, place)
+
+    def lazy(self, path: Path, place: Plain) -> NDArray:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
         index: Any = place
         return array if place is None else array[index]
 
@@ -149,7 +165,7 @@ class _Files(WriteSession):
                 relative = self.template.render(SampleValues(batch, row, name))
                 target = self.part / relative
                 target.parent.mkdir(parents=True, exist_ok=True)
-                np.save(target, np.ascontiguousarray(array[row]), allow_pickle=False)
+                save_array(target, array[row])
                 placements[name] = Placement(relative, None, array.shape[1:], array.dtype.str)
             placed.append(placements)
         return placed
@@ -191,16 +207,12 @@ class _Stacks(WriteSession):
                 raise StepError(message, hint="give each writer a path of its own")
         after = before + len(values)
         with target.open("r+b" if before else "wb") as file:
-            file.write(_header(after, *kind))
+            file.write(npy_header((after, *kind[0]), kind[1]))
             file.seek(0, SEEK_END)
             file.write(np.ascontiguousarray(values).data)
         self.counts[relative] = after
         return before
 
 
-def _header(count: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
-    """What ``np.save`` writes before ``count`` samples; it leaves room for the count to grow, so that its length stays."""
-    header = io.BytesIO()
-    described = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (count, *shape)}
-    np.lib.format.write_array_header_1_0(header, described)
-    return header.getvalue()
+def _piece(array: NDArray, place: Any) -> NDArray:
+    return array[place]

@@ -44,6 +44,7 @@ def curate_register_roi_finders() -> Iterator[Provider]:
     yield Provider("roi_finder", "grid", "A regular grid of 2D planes or 3D boxes.", f"{_HERE}.rois:GridRois")
     yield Provider("roi_finder", "samples", "The samples of a curated dataset as they are.", f"{_HERE}.from_dataset:SampleRois")
     yield Provider("roi_finder", "list", "ROIs from a file that curate rois wrote.", f"{_HERE}.rois:ListRois")
+    yield Provider("roi_finder", "coordinates", "Boxes of one size at places listed in .npy files.", f"{_HERE}.coordinates:CoordinateRois")
     yield Provider("roi_finder", "random", "Boxes at seeded random places.", f"{_HERE}.rois:RandomRois")
 
 

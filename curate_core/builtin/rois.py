@@ -21,7 +21,7 @@ from curate_core.roifile import load_rois
 from curate_core.rois import RoiTable, View
 
 
-def _image(case: Case, layer: str | None) -> Image:
+def image_of(case: Case, layer: str | None) -> Image:
     """The layer that ROIs are laid over: the named one, or the first."""
     images = case.images(None if layer is None else [layer])
     if not images:
@@ -30,7 +30,7 @@ def _image(case: Case, layer: str | None) -> Image:
     return next(iter(images.values()))
 
 
-def _sizes(size: int | Sequence[int], axes: str, name: str) -> list[int]:
+def sizes_of(size: int | Sequence[int], axes: str, name: str) -> list[int]:
     """One number for all axes, or one for each."""
     sizes = [size] * len(axes) if isinstance(size, int) else list(size)
     if len(sizes) != len(axes):
@@ -39,7 +39,8 @@ def _sizes(size: int | Sequence[int], axes: str, name: str) -> list[int]:
     return sizes
 
 
-def _extent(grid: Grid, axes: str) -> list[int]:
+def extent_of(grid: Grid, axes: str) -> list[int]:
+    """Voxels of a grid along some of its axes."""
     missing = [axis for axis in axes if axis not in grid.axes]
     if missing:
         message = f"the layer has the axes {grid.axes!r}, not {', '.join(missing)}"
@@ -80,7 +81,8 @@ class GridRois(RoiFinder):
     """A regular grid of 2D planes or 3D boxes.
 
     With ``planes``, sections parallel to each plane are tiled and lose the axis across; without, the layer's spatial axes are tiled.
-    ``edge`` says what becomes of a remainder: ``drop``, a ``short`` tile, or a tile that is ``shift``-ed back to fit.
+    ``edge`` says what becomes of a remainder: ``drop``, a ``short`` tile, one that is shorter by less than ``half`` or none, or a tile that
+    is ``shift``-ed back to fit. For tiles of full size with padding, take ``short`` and the transform ``pad``.
 
     Examples::
 
@@ -93,14 +95,14 @@ class GridRois(RoiFinder):
     stride: int | tuple[int, ...] | None = option(doc="Voxels from tile to tile; null: the size.", default=None, ge=1)
     planes: tuple[str, ...] | None = option(doc='Planes such as "xy"; null: boxes over all spatial axes.', default=None, min_length=1)
     spacing: int = option(doc="Slices from one section to the next.", default=1, ge=1)
-    edge: Literal["drop", "short", "shift"] = option(doc="What becomes of a remainder.", default="drop")
+    edge: Literal["drop", "short", "half", "shift"] = option(doc="What becomes of a remainder.", default="drop")
     layer: str | None = option(doc="Layer that the grid is laid over; null: the first.", default=None)
     layers: tuple[str, ...] = option(doc="Layers to cut; none named: all images, which must share a grid.", default=())
 
     def find(self, case: Case, context: Context) -> RoiTable:
-        grid = _image(case, self.layer).grid
+        grid = image_of(case, self.layer).grid
         axes = grid.spatial_axes
-        shape = _extent(grid, axes)
+        shape = extent_of(grid, axes)
         if self.planes is None:
             start, stop = boxes_of_grid(self._edges(shape, axes))
             return RoiTable.boxes(start, stop, axes, layers=self.layers)
@@ -122,8 +124,8 @@ class GridRois(RoiFinder):
         return RoiTable.boxes(start, stop, axes, layers=self.layers, drop=drop, attributes={"plane": planes, "index": index})
 
     def _edges(self, shape: Sequence[int], axes: str) -> list[tuple[NDArray, NDArray]]:
-        sizes = _sizes(self.size, axes, "size")
-        strides = sizes if self.stride is None else _sizes(self.stride, axes, "stride")
+        sizes = sizes_of(self.size, axes, "size")
+        strides = sizes if self.stride is None else sizes_of(self.stride, axes, "stride")
         return [tile_edges(n, size, stride, self.edge) for n, size, stride in zip(shape, sizes, strides, strict=True)]
 
 
@@ -143,9 +145,9 @@ class RandomRois(RoiFinder):
     layers: tuple[str, ...] = option(doc="Layers to cut; none named: all images, which must share a grid.", default=())
 
     def find(self, case: Case, context: Context) -> RoiTable:
-        grid = _image(case, self.layer).grid
+        grid = image_of(case, self.layer).grid
         axes = grid.spatial_axes
-        shape, size = np.array(_extent(grid, axes)), np.array(_sizes(self.size, axes, "size"))
+        shape, size = np.array(extent_of(grid, axes)), np.array(sizes_of(self.size, axes, "size"))
         if (size > shape).any():
             message = f"boxes of {size.tolist()} do not fit into the layer of {shape.tolist()} ({axes})"
             raise StepError(message, where=f"case {case.id}")
@@ -173,7 +175,7 @@ class ListRois(RoiFinder):
         known = _file(str(self.file), self.file.stat().st_mtime_ns if self.file.exists() else 0)
         if case.id not in known:
             if self.missing == "none":
-                axes = _image(case, None).grid.spatial_axes
+                axes = image_of(case, None).grid.spatial_axes
                 return RoiTable.boxes(np.zeros((0, len(axes))), np.zeros((0, len(axes))), axes)
             message = (
                 f"{self.file} has no ROIs of this case, it has those of {', '.join(list(known)[:5])}{' ...' if len(known) > 5 else ''}"

@@ -77,7 +77,8 @@ class ToUint8(Preprocessor):
     """Scale to 0..255 by type range, min-max or percentiles.
 
     ``type``: unsigned integers are divided by their type's maximum, signed ones are shifted by its minimum first, floats must lie
-    within 0..1, bytes pass as they are. ``min-max`` and ``percentile`` map the measured range to 0..255 and clip what lies outside;
+    within 0..1, bytes pass as they are. ``bits`` is that with 2**bits in place of the type's maximum, and floats over their own
+    ``min-max``; signed bytes are shifted only. ``min-max`` and ``percentile`` map the measured range to 0..255 and clip what lies outside;
     constant layers become 0, percentiles that coincide although the values differ are refused.
     All results are rounded half up, exactly for integers. The layer's notes say what was done.
 
@@ -90,11 +91,12 @@ class ToUint8(Preprocessor):
     """
 
     version: ClassVar[int] = 1
-    range: Literal["type", "min-max", "percentile"] = option(doc="Which values become 0 and 255.", default="type")
+    range: Literal["type", "bits", "min-max", "percentile"] = option(doc="Which values become 0 and 255.", default="type")
     percentiles: tuple[float, float] = option(doc="Percentiles that become 0 and 255.", default=(0.5, 99.5), ge=0, le=100)
     over: Scope = option(doc="Over what the range is measured.", default=CASE)
     layers: tuple[str, ...] | None = option(doc="Layers to change; null: all images.", default=None)
     nan: Literal["error", "zero"] = option(doc="What becomes of NaN.", default="error")
+    keep_bytes: bool = option(doc="Leave layers of bytes unscaled, whatever the range; signed ones are shifted by 128.", default=False)
     allow_dark: bool = option(doc="Accept integers that use less than a 255th of their type's range.", default=False)
 
     def __attrs_post_init__(self) -> None:
@@ -109,7 +111,13 @@ class ToUint8(Preprocessor):
         return {name: self._measure(image, name) for name, image in case.images(self.layers).items() if not self._passes(image)}
 
     def _passes(self, image: Image) -> bool:
-        return image.dtype == np.uint8 and self.range == "type"
+        return image.dtype == np.uint8 and self._range_of(image.dtype) == "type"
+
+    def _range_of(self, dtype: np.dtype[Any]) -> str:
+        """What ``range`` means for a type."""
+        if dtype.itemsize == 1 and dtype.kind in "iu" and (self.keep_bytes or self.range == "bits"):
+            return "type"
+        return "min-max" if self.range == "bits" and dtype.kind == "f" else self.range
 
     def _measure(self, image: Image, name: str) -> Plain:
         """Least and greatest finite value, and for percentiles a histogram."""
@@ -117,7 +125,8 @@ class ToUint8(Preprocessor):
             message = f"voxels of type {image.dtype} cannot be scaled (layer {name!r})"
             raise StepError(message)
         low, high = np.inf, -np.inf
-        if not (self.range == "type" and (image.dtype.kind in "fb" or self.allow_dark)):
+        wanted = self._range_of(image.dtype)
+        if not (wanted in ("type", "bits") and (image.dtype.kind in "fb" or self.allow_dark)):
             for where in slabs(image.array):
                 values = read(image.array, where)
                 if values.dtype.kind == "f":
@@ -128,7 +137,7 @@ class ToUint8(Preprocessor):
             message = f"layer {name!r} reaches from {low:.6g} to {high:.6g}, a distance that no float64 holds"
             raise StepError(message)
         measured: dict[str, Plain] = {"low": low, "high": high} if low <= high else {"low": None, "high": None}
-        if self.range == "percentile" and low <= high:
+        if wanted == "percentile" and low <= high:
             edges = _edges(image.dtype, low, high)
             counts = np.zeros(len(edges) - 1, np.int64)
             for where in slabs(image.array):
@@ -147,9 +156,10 @@ class ToUint8(Preprocessor):
         if not known:
             return {"low": None, "high": None}
         merged: dict[str, Plain] = {"low": min(p["low"] for p in known), "high": max(p["high"] for p in known)}
-        if self.range == "percentile":
-            values = np.concatenate([np.asarray(p["values"], np.float64) for p in known])
-            counts = np.concatenate([np.asarray(p["counts"], np.int64) for p in known])
+        counted = [p for p in known if "values" in p]  # bytes that are kept have none
+        if counted:
+            values = np.concatenate([np.asarray(p["values"], np.float64) for p in counted])
+            counts = np.concatenate([np.asarray(p["counts"], np.int64) for p in counted])
             distinct, place = np.unique(values, return_inverse=True)
             sums = np.zeros(len(distinct), np.int64)
             np.add.at(sums, place.reshape(-1), counts)  # exact; a value that many cases have is kept once
@@ -166,14 +176,15 @@ class ToUint8(Preprocessor):
 
     def _scale(self, image: Image, name: str, measured: Any) -> Image:
         dtype, fill = image.dtype, self.nan == "zero"
+        wanted = self._range_of(dtype)
         if dtype.kind == "b":
             return image.with_array(MapArray(image.array, _booleans, np.uint8), scaled="true is 255")
-        if self.range == "type" and dtype.kind == "f":
+        if wanted == "type" and dtype.kind == "f":
             return image.with_array(MapArray(image.array, partial(scale_unit_floats, fill=fill), np.uint8), scaled="0..1")
-        if self.range == "type":
+        if wanted in ("type", "bits"):
             info = np.iinfo(dtype)
             self._check_used(name, dtype, measured)
-            low, high = float(info.min), float(info.max)
+            low, high = float(info.min), float(info.max) + (wanted == "bits")
         elif measured is None or measured["low"] is None:
             message = f"layer {name!r} has no finite value"
             raise StepError(message)
@@ -184,7 +195,7 @@ class ToUint8(Preprocessor):
                 reach = f"from {measured['low']:.6g} to {measured['high']:.6g}"
                 message = f"the percentiles {first:g} and {last:g} of layer {name!r} are both {low:.6g}, its values reach {reach}"
                 raise StepError(message, hint='choose "percentiles" further apart, or use "range": "min-max"')
-        note = f"{self.range}: {low:.6g} to {high:.6g}"
+        note = f"{wanted}: {low:.6g} to {high:.6g}"
         if dtype.kind == "f" or not (float(low).is_integer() and float(high).is_integer()):
             return image.with_array(MapArray(image.array, partial(scale_floats, low=low, high=high, fill=fill), np.uint8), scaled=note)
         if dtype.itemsize <= 2:
@@ -196,7 +207,7 @@ class ToUint8(Preprocessor):
         return image.with_array(MapArray(image.array, partial(scale_integers, low=int(low), high=int(high)), np.uint8), scaled=note)
 
     def _limits(self, measured: Any) -> tuple[float, float]:
-        if self.range == "min-max":
+        if self.range != "percentile":
             return measured["low"], measured["high"]
         values, counts = np.asarray(measured["values"]), np.cumsum(measured["counts"])
         ranks = [int(np.ceil(p / 100 * counts[-1])) for p in self.percentiles]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,6 +13,7 @@ from typing import Any, ClassVar
 from attrs import frozen
 
 from curate_core.errors import RequestError, StepError
+from curate_core.jsonfile import parse_json
 from curate_core.kinds import Source
 from curate_core.model import CaseSource, LayerSource, Plain, Role
 from curate_core.options import option
@@ -33,7 +33,7 @@ class _Layer:
     files: str | tuple[str, ...] = ()
     uri: str = ""
     join: str = ""
-    spacing: tuple[float, ...] | None = None
+    spacing: tuple[float, ...] | None = option(doc="Voxel size along the spatial axes, array order.", default=None, gt=0)
     unit: str = ""
 
 
@@ -139,7 +139,7 @@ def read_table(path: Path, text: Sequence[str] = ()) -> list[Given]:
     try:
         content = path.read_text(encoding="utf-8-sig")
         if path.suffix.lower() == ".json":
-            rows = json.loads(content)
+            rows = parse_json(content, str(path))
             if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
                 message = "a JSON table is a list of objects"
                 raise RequestError(message, where=str(path))

@@ -13,8 +13,10 @@ import numpy as np
 
 from curate_core.arrays import NDArray
 
-Edge = Literal["short", "drop", "shift"]
-"""What becomes of a last tile that does not fit: shorter, left out, or moved back so that it fits."""
+Edge = Literal["half", "short", "drop", "shift"]
+"""What becomes of a last tile that does not fit: shorter if more than half of it is there, shorter in any case, left out, or moved back
+so that it fits.
+"""
 
 
 def tile_edges(length: int, size: int, stride: int | None = None, edge: Edge = "drop") -> tuple[NDArray, NDArray]:
@@ -24,12 +26,17 @@ def tile_edges(length: int, size: int, stride: int | None = None, edge: Edge = "
         length: voxels of the axis.
         size: voxels of a tile.
         stride: voxels from one tile to the next; None: ``size``.
-        edge: what becomes of a remainder. An axis shorter than ``size`` gives one tile of its own length with ``short``, else none.
+        edge: what becomes of a remainder. An axis shorter than ``size`` gives one tile of its own length with ``half`` and ``short``,
+            else none. With ``half`` there are ``max(1, round(length / size))`` tiles (for another stride: a remainder counts from half
+            a stride on). Exactly half goes to the even number, as Python rounds: 1.5 tiles are two, and so are 2.5.
 
     Returns:
         (n,) int64 starts and stops.
     """
     step = size if stride is None else stride
+    if edge == "half":
+        starts = np.arange(max(1, round((length - size + step) / step)), dtype=np.int64) * step
+        return starts, np.minimum(starts + size, length)
     full = max(0, (length - size) // step + 1) if length >= size else 0
     starts = np.arange(full, dtype=np.int64) * step
     covered = int(starts[-1]) + size if full else 0

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from curate_core.errors import CurateError, SpecError
 
 FAILED = 3
+SHOWN = 100
 
 
 def report(error: Exception, debug: bool) -> int:
@@ -30,7 +31,8 @@ def explain(error: CurateError) -> list[str]:
     where = f"{error.where}: " if error.where else ""
     if isinstance(error, SpecError):
         heading = "1 mistake" if len(error.problems) == 1 else f"{len(error.problems)} mistakes"
-        return [f"{where}{heading}", *(f"  {problem}" for problem in error.problems)]
+        more = [f"  ... and {len(error.problems) - SHOWN:,} more"] if len(error.problems) > SHOWN else []
+        return [f"{where}{heading}", *(f"  {problem}" for problem in error.problems[:SHOWN]), *more]
     lines = [f"{where}{error.message}"]
     if error.hint:
         lines.append(f"  hint: {error.hint}")
@@ -62,11 +64,12 @@ def _owner(error: BaseException) -> str:
 
 def show(lines: Sequence[str]) -> None:
     """Print a message: what is wrong, and further lines."""
-    from rich.console import Console
     from rich.text import Text
 
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
-    heading, *rest = lines
-    console.print(Text.assemble(("error: ", "bold red"), heading))
+    from curate_core.cli.output import console, visible
+
+    errors = console(stderr=True)
+    heading, *rest = map(visible, lines)
+    errors.print(Text.assemble(("error: ", "bold red"), heading), soft_wrap=True)
     for line in rest:
-        console.print(Text(line))
+        errors.print(Text(line), soft_wrap=True)

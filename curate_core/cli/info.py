@@ -32,9 +32,9 @@ def _dataset(path: Path) -> None:
     from numpy import dtype
 
     from curate_core.cli.output import console, count, facts, plural, size
-    from curate_core.dataset import open as open_dataset
+    from curate_core.dataset import Dataset
 
-    dataset = open_dataset(path)
+    dataset = Dataset(path)
     summary = dataset.summary
     values: dict[str, object] = {"dataset": summary["name"]}
     if summary["description"]:

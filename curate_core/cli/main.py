@@ -9,10 +9,12 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Protocol, cast
 
 from curate_core import __version__
 from curate_core.cli.parser import WRONG, Parser
+from curate_core.cli.stopping import INTERRUPTED, stoppable
 
 COMMANDS = {
     "run": ("run", "make or complete the dataset that a spec describes"),
@@ -22,6 +24,7 @@ COMMANDS = {
     "info": ("info", "what a file or a dataset holds"),
     "why": ("why", "which reader takes a file, and why the others do not"),
     "verify": ("verify", "recompute checksums and counts of a dataset"),
+    "swap": ("swap", "put cleaned copies in the place of their sources"),
     "plugins": ("plugins", "what is installed and whether it works"),
     "schema": ("schema", "the JSON Schema of specs, for editors"),
     "import": ("import_", "turn another system's configuration into a spec"),
@@ -38,7 +41,7 @@ options of every command:
 "curate help COMMAND" explains one command.
 Commands that plugins bring are listed by "curate plugins".
 """
-INTERRUPTED, BROKEN_PIPE = 130, 141
+BROKEN_PIPE = 141
 
 
 class CommandModule(Protocol):
@@ -71,16 +74,18 @@ def main(words: Sequence[str] | None = None) -> int:
     hint = ""
     try:
         module, summary = _find(word)
-        hint = getattr(module, "HOW_TO_CONTINUE", "")
-        code = module.run(_parse(word, summary, module, rest))
-        sys.stdout.flush()
+        hint = getattr(module, "how_to_continue", _no_hint)(rest)
+        with stoppable():
+            code = module.run(_parse(word, summary, module, rest))
+            sys.stdout.flush()
     except BrokenPipeError:
         _silence_stdout()
         return BROKEN_PIPE
     except KeyboardInterrupt:
         if debug:
             raise
-        print(f"\ninterrupted{': ' if hint else ''}{hint}", file=sys.stderr)  # noqa: T201
+        with suppress(OSError):  # the terminal may be gone
+            print(f"\ninterrupted{': ' if hint else ''}{hint}", file=sys.stderr, flush=True)  # noqa: T201
         return INTERRUPTED
     except Exception as error:
         from curate_core.cli.failures import report
@@ -130,6 +135,10 @@ def _parse(word: str, summary: str, module: CommandModule, rest: list[str]) -> a
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     module.configure(parser, rest)
     return parser.parse(rest)
+
+
+def _no_hint(words: Sequence[str]) -> str:
+    return ""
 
 
 def _silence_stdout() -> None:

@@ -14,6 +14,7 @@ def configure(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
     """Declare the arguments."""
     add_spec(parser)
     parser.add_argument("--find", action="store_true", help="find the ROIs, which may read pixels, for exact counts")
+    parser.add_argument("--append", action="store_true", help="of a run that keeps the cases of the present dataset")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -22,7 +23,7 @@ def run(arguments: argparse.Namespace) -> int:
     from curate_core.plan import make_plan
 
     spec, host = load_spec(arguments)
-    plan = make_plan(spec, host, arguments.find)
+    plan = make_plan(spec, host, arguments.find, arguments.append)
     out = console()
     samples = "not known before the ROIs are found; --find finds them" if plan.samples is None else count(plan.samples)
     if plan.samples is not None and not plan.exact:
@@ -43,6 +44,8 @@ def run(arguments: argparse.Namespace) -> int:
         out.print(f"{unit.label}: {unit.why}", markup=False, soft_wrap=True)
     if len(plan.units) > SHOWN and not arguments.verbose:
         out.print(f"... and {plural(len(plan.units) - SHOWN, 'more unit')}; -v shows all", style=WEAK)
-    for name in plan.removed:
+    for name in plan.removed if arguments.verbose else plan.removed[:SHOWN]:
         out.print(f"removed at commit: {name}", markup=False, soft_wrap=True)
+    if len(plan.removed) > SHOWN and not arguments.verbose:
+        out.print(f"... and of {plural(len(plan.removed) - SHOWN, 'more case')}; -v shows all", style=WEAK)
     return 0

@@ -35,11 +35,11 @@ class Progress:
             from rich.progress import Progress as Bar
 
             columns = (
-                TextColumn("{task.description:<24}"),
+                TextColumn("{task.description:<24}", markup=False),
                 BarColumn(),
                 MofNCompleteColumn(),
                 TimeRemainingColumn(),
-                TextColumn("{task.fields[said]}"),
+                TextColumn("{task.fields[said]}", markup=False),
             )
             self.bar = Bar(*columns, console=self.console, transient=True)
             self.bar.start()

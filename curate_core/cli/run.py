@@ -13,7 +13,11 @@ from curate_core.cli.arguments import add_spec
 if TYPE_CHECKING:
     from curate_core.summary import Summary
 
-HOW_TO_CONTINUE = "what was done is kept; run the same command again to continue"
+
+def how_to_continue(words: Sequence[str]) -> str:
+    """What to tell whoever interrupts a run that was given these words."""
+    again = "the same command without --overwrite" if "--overwrite" in words else "the same command again"
+    return f"what was done is kept; run {again} to continue"
 
 
 def configure(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
@@ -45,7 +49,9 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.quiet:
         show(summary)
     elif summary.exit_code:
-        print(f"{quarantined(summary)}: see {summary.output / 'quarantine.jsonl'}", file=sys.stderr)  # noqa: T201
+        from curate_core.cli.output import visible
+
+        print(f"{quarantined(summary)}: see {visible(str(summary.output))}/quarantine.jsonl", file=sys.stderr)  # noqa: T201
     return summary.exit_code
 
 

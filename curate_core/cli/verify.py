@@ -19,10 +19,10 @@ def run(arguments: argparse.Namespace) -> int:
     from rich.progress import track
     from rich.text import Text
 
-    from curate_core.cli.output import BAD, GOOD, WEAK, console, count, plural
-    from curate_core.dataset import open as open_dataset
+    from curate_core.cli.output import BAD, GOOD, WEAK, console, count, plural, visible
+    from curate_core.dataset import Dataset
 
-    dataset = open_dataset(arguments.dataset)
+    dataset = Dataset(arguments.dataset)
     errors = console(stderr=True)
     steps = iter(track(range(len(dataset)), "verifying", console=errors, transient=True, disable=arguments.quiet or not errors.is_terminal))
 
@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     problems = dataset.verify(advance)
     out = console()
     for problem in problems if arguments.verbose else problems[:SHOWN]:
-        out.print(Text(problem, BAD), soft_wrap=True)
+        out.print(Text(visible(problem), BAD), soft_wrap=True)
     if len(problems) > SHOWN and not arguments.verbose:
         out.print(f"... and {count(len(problems) - SHOWN)} more; -v shows all", style=WEAK)
     if problems:

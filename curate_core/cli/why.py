@@ -16,7 +16,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Do it; returns the exit code: 1 when no reader takes the file."""
     from rich.text import Text
 
-    from curate_core.cli.output import BAD, GOOD, WEAK, console, table
+    from curate_core.cli.output import BAD, GOOD, WEAK, console, table, visible
     from curate_core.errors import RequestError
     from curate_core.host import default_host
     from curate_core.opening import distribution_for, judge_readers
@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
     out = console()
     rows = table("reader", "priority", "", right=(1,))
     for verdict in verdicts:
-        said = Text("takes it", GOOD) if verdict is taken else Text(verdict.reason or "would take it, but is asked later")
+        said = Text("takes it", GOOD) if verdict is taken else Text(visible(verdict.reason) or "would take it, but is asked later")
         rows.add_row(verdict.offer.qualified, str(verdict.offer.provider.priority), said)
     if verdicts:
         out.print(rows)
@@ -48,5 +48,5 @@ def run(arguments: argparse.Namespace) -> int:
             out.print(f"{offer.qualified} claims {claims}", style=WEAK, markup=False, soft_wrap=True)
     for plugin in host.plugins:
         if plugin.status == "broken":
-            out.print(Text(f"{plugin.distribution} is broken and was not asked: {plugin.reason}", BAD))
+            out.print(Text(f"{plugin.distribution} is broken and was not asked: {visible(plugin.reason)}", BAD))
     return 0 if taken is not None else 1

@@ -23,4 +23,4 @@ def run_spec(spec: Mapping[str, Any], folder: Path) -> Any:
     """
     whole = {"version": 1, "name": "test", "output": "out", "engine": {"use": "local", "workers": 0}, **spec}
     import_module("curate_core.runner").run(whole, folder=folder)
-    return import_module("curate_core.dataset").open(folder / str(whole["output"]))
+    return import_module("curate_core.dataset").Dataset(folder / str(whole["output"]))

@@ -44,6 +44,7 @@ class TestPlugin(PluginTests):
         "roi_finder:grid": {"size": 8},
         "roi_finder:random": {"size": 8, "count": 2},
         "roi_finder:list": {"file": "rois.npz"},
+        "roi_finder:coordinates": {"file": "coords", "size": 8},
         "transform:pad": {"size": 8},
         "transform:cast": {"dtype": "uint8"},
         "filter:intensity": {"min_std": 1},

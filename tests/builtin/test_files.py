@@ -163,3 +163,23 @@ def test_a_link_to_a_folder_above_the_root_ends(tmp_path):
     touch(tmp_path, "in/c1.npy")
     (tmp_path / "in/loop").symlink_to(tmp_path / "in")
     assert list(found(tmp_path, "**/{case}.npy", root="in", follow_links=True)) == ["c1"]
+
+
+def test_cases_are_numbered_within_groups(tmp_path):
+    for name in ("a/x2.npy", "a/x10.npy", "a/x2.tif", "b/y.npy"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = {
+        case.id: case.attributes["number"] for case in FilesSource(pattern="{group}/{file}", root=tmp_path, number_within=("group",)).find()
+    }
+    assert found == {"a-x2.npy": 0, "a-x2.tif": 1, "a-x10.npy": 2, "b-y.npy": 0}
+    alone = FilesSource(pattern="{group}/{file}", root=tmp_path, number_within=()).find()
+    assert [case.attributes["number"] for case in alone] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"), [("{group}/{file}", "there is no field 'dish'"), ("{dish}/{number}", "a field is called 'number'")]
+)
+def test_numbering_needs_fields(tmp_path, pattern, message):
+    with pytest.raises(RequestError, match=message):
+        list(FilesSource(pattern=pattern, root=tmp_path, number_within=("dish",)).find())

@@ -3,6 +3,7 @@
 import resource
 from pathlib import Path
 
+import attrs
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from curate_core.builtin.npy import NpyWriter
 from curate_core.errors import StepError
 from curate_core.kinds import Piece
+from curate_core.model import Role
 from curate_core.structure import Mistakes, structure
 from curate_core.testing import context, make_batch, run_spec, values
 
@@ -277,6 +279,37 @@ def test_scalars_and_single_values(tmp_path):
 # options
 
 
+def with_roles(batch, **roles):
+    return attrs.evolve(batch, case=attrs.evolve(batch.case, roles=roles))
+
+
+def test_an_array_for_each_pair_of_roles(tmp_path):
+    arrays = {name: values((2, 3, 4), "int16", name) for name in ("ct", "low", "half", "full")}
+    batch = with_roles(make_batch(arrays), low=Role(("ct", "low"), ("full",)), half=Role(("half", "ct"), ("half",)))
+    writer = made(path="{array}.npy", stack=True, pairs=True, dtype="float32")
+    placed = written(writer, tmp_path / "part", batch)
+    assert [list(placements) for placements in placed] == [["low", "half"]] * 2
+    for pair, names in (("low", ["ct", "low", "full"]), ("half", ["half", "ct", "half"])):
+        stack = load(tmp_path / "part" / f"{pair}.npy")
+        assert stack.dtype == np.float32
+        np.testing.assert_array_equal(stack, np.stack([arrays[name] for name in names], axis=1))
+
+
+def test_pairs_that_cannot_be_written(tmp_path):
+    batch = make_batch({"ct": values((2, 3, 4)), "pet": values((2, 3, 4))})
+    with pytest.raises(StepError) as caught:
+        written(made(pairs=True), tmp_path / "none", batch)
+    assert str(caught.value) == (
+        'case case: the case has no pairs of inputs and targets (name "layers" instead, or use a source that knows roles)'
+    )
+    two = with_roles(batch, one=Role(("ct",), ()), other=Role(("pet",), ()))
+    with pytest.raises(StepError) as caught:
+        written(made(pairs=True), tmp_path / "two", two)
+    assert str(caught.value) == (
+        "the samples have the pairs one, other, which would share the path '{case}/{roi}.npy' (add {array} to the path)"
+    )
+
+
 def test_paths_before_anything_is_cut():
     batch = make_batch({"a": values((2, 3, 3)), "b": values((2, 3, 3))})
     assert made(path="{array}/{y0}.npy").paths(batch) == ["*/0.npy", "*/3.npy"]
@@ -301,6 +334,7 @@ def test_paths_before_anything_is_cut():
         ({"path": "{case.npy"}, "expected '}' before end of string"),
         ({"layers": []}, "needs at least 1 entries, has 0"),
         ({"layers": ["a", "a"]}, "layers: ['a', 'a'] names an array twice"),
+        ({"layers": ["a"], "pairs": True}, "pairs: they name the layers themselves, so that layers must be left out"),
     ],
 )
 def test_options_that_make_no_sense(options, message):

@@ -9,6 +9,7 @@ import skimage.data
 from hypothesis import given
 from hypothesis import strategies as st
 
+from curate_core.arrays import read
 from curate_core.builtin.scale import ToUint8, look_up, scale_floats, scale_integers, table_of
 from curate_core.errors import StepError
 from curate_core.structure import Mistakes, structure
@@ -308,3 +309,45 @@ def test_statistics_are_plain_json():
             assert json.loads(json.dumps(partial)) == partial
             merged = step.merge([partial, partial])
             assert json.loads(json.dumps(merged, allow_nan=False)) == merged
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "int16", "uint32", "int32"])
+def test_bits_divides_by_two_to_the_bits(dtype):
+    """value * 255 / 2**bits, signed shifted by the type's minimum; every 16-bit value."""
+    info = np.iinfo(dtype)
+    if info.bits == 16:
+        every = np.arange(info.min, info.max + 1).astype(dtype).reshape(256, 256)
+    else:
+        every = np.random.default_rng(0).integers(info.min, info.max, (64, 64), dtype=dtype, endpoint=True)
+        every[0, :2] = info.min, info.max
+    truth = [(2 * 255 * (int(v) - int(info.min)) + 2**info.bits) // (2 * 2**info.bits) for v in every.ravel()]
+    case = make_case(every)
+    step = ToUint8(range="bits")
+    measured = step.merge([step.measure(case, context())])
+    found = read(step.apply(case, context(statistics=measured)).image().array)
+    assert found.ravel().tolist() == truth
+
+
+def test_bits_keeps_bytes_and_scales_floats():
+    step = ToUint8(range="bits")
+    for voxels, truth in [
+        (np.arange(256, dtype=np.uint8).reshape(16, 16), list(range(256))),
+        (np.arange(-128, 128).astype(np.int8).reshape(16, 16), list(range(256))),
+        (np.array([[-2.0, 0.0, 2.0]]), [0, 128, 255]),
+        (np.full((1, 3), 7.5), [0, 0, 0]),
+    ]:
+        case = make_case(voxels)
+        measured = step.merge([step.measure(case, context())])
+        found = read(step.apply(case, context(statistics=measured)).image().array)
+        assert found.ravel().tolist() == truth
+
+
+@pytest.mark.parametrize("wanted", ["min-max", "percentile"])
+def test_bytes_are_kept_on_request(wanted):
+    """Together with layers that are not bytes."""
+    step = ToUint8(range=wanted, keep_bytes=True, percentiles=(0, 100))
+    layers = {"a": np.array([[3, 9]], np.uint8), "b": np.array([[-3, 9]], np.int8), "c": np.array([[-3, 9]], np.int16)}
+    case = make_case(layers)
+    measured = step.merge([step.measure(case, context())])
+    done = step.apply(case, context(statistics=measured))
+    assert {name: read(done.image(name).array).ravel().tolist() for name in layers} == {"a": [3, 9], "b": [125, 137], "c": [0, 255]}

@@ -141,3 +141,14 @@ def test_planes_that_are_none(plane):
     edges = tile_edges(4, 2)
     with pytest.raises(ValueError, match=f"^plane '{plane}' does not name all but one of the axes 'zyx'$"):
         sections((4, 4, 4), "zyx", plane, edges, edges)
+
+
+def test_half_of_a_tile_decides():
+    """max(1, round(length / size)) tiles, as Python rounds; with a stride, half of a stride decides."""
+    for length, expected in {4: [4], 14: [10], 15: [10, 5], 16: [10, 6], 25: [10, 10], 26: [10, 10, 6]}.items():
+        starts, stops = tile_edges(length, 10, None, "half")
+        assert (stops - starts).tolist() == expected
+        assert starts.tolist() == [10 * i for i in range(len(expected))]
+    starts, stops = tile_edges(22, 10, 5, "half")
+    assert list(zip(starts.tolist(), stops.tolist(), strict=True)) == [(0, 10), (5, 15), (10, 20)]
+    assert tile_edges(23, 10, 5, "half")[1].tolist() == [10, 15, 20, 23]

@@ -251,3 +251,19 @@ def test_opened_array_opens_at_first_use_and_again_after_pickling():
     assert len(OPENED) == 1
     np.testing.assert_array_equal(copy[...], counted((3, 4)))
     assert len(OPENED) == 2
+
+
+def test_large_boxes_are_mapped_slab_by_slab(monkeypatch):
+    seen = []
+
+    def double(values):
+        seen.append(values.shape)
+        return values.astype(np.int16) * 2
+
+    monkeypatch.setattr("curate_core.arrays.MAP_BYTES", 100)
+    base = np.arange(7 * 40, dtype=np.uint8).reshape(7, 40)
+    mapped = MapArray(base, double, np.int16)
+    np.testing.assert_array_equal(mapped[...], base.astype(np.int16) * 2)
+    assert seen == [(2, 40), (2, 40), (2, 40), (1, 40)]
+    np.testing.assert_array_equal(mapped[1:6, 3:38], base[1:6, 3:38].astype(np.int16) * 2)
+    assert max(a * b for a, b in seen) <= 100

@@ -11,7 +11,7 @@ import pytest
 
 from curate_core.errors import StepError
 from curate_core.grid import Grid
-from curate_core.model import Case, CaseSource, Image, LayerSource, Role, Tractogram
+from curate_core.model import Case, CaseSource, Image, LayerSource, Role, Tractogram, matches
 
 
 def image(shape=(2, 3)):
@@ -114,3 +114,11 @@ def test_what_a_source_is_called():
     assert layers["web"].describe() == "https://example.org/x"
     assert LayerSource([Path("/d/a.mrc")]).describe() == "/d/a.mrc"
     assert source().files() == (Path("/d/a.mrc"), Path("/d/b.mrc"))
+
+
+def test_a_list_has_the_value_of_each_of_its_entries():
+    assert matches("low", ("low", "half"))
+    assert not matches("low", ("half",))
+    assert matches(["low", "half"], ("half",))
+    assert not matches(["low", "half"], {"full"})
+    assert not matches([], ("low",))

@@ -16,7 +16,7 @@ from curate_core.errors import RequestError, RunError, SpecError, StepError
 from curate_core.hookspec import hookimpl
 from curate_core.host import default_host
 from curate_core.journal import Journal, Lock
-from curate_core.plan import check, find_rois, make_plan
+from curate_core.plan import case_rois, check, make_plan
 from curate_core.spec import load
 
 PATHS = {
@@ -324,7 +324,7 @@ def test_a_killed_run_continues_to_the_same_bytes(lab, path, workers, tmp_path):
 
 
 def test_rois_can_be_found_alone(lab):
-    found = {case: len(table) for case, table, _ in find_rois(load(lab.spec, default_host(), folder=lab.folder), default_host())}
+    found = {case: len(table) for case, table, _ in case_rois(load(lab.spec, default_host(), folder=lab.folder), default_host())}
     assert found == {"a1": 120, "a2": 120, "b1": 120}
 
 
