@@ -71,13 +71,13 @@ class NpyReader(Reader):
             raise SourceError(message, where=str(path)) from error
         except Exception as error:  # what a damaged header raises is endless: its text is parsed as Python
             message = f"this is no .npy file of numbers, or it is cut short: {error}"
-            raise SourceError(message, where=str(path)) from error
+            raise SourceError(message, where=str(path), hint="copy it again, or save plain numbers with numpy.save") from error
         if not isinstance(array, np.ndarray) or array.dtype.kind not in "biufc":
             message = "only .npy files of numbers or booleans are images"
             raise SourceError(message, where=str(path))
         if 0 in array.shape or array.ndim == 0:
             message = f"the array has shape {array.shape}, which holds no voxels"
-            raise SourceError(message, where=str(path))
+            raise SourceError(message, where=str(path), hint="leave it out, or make it again")
         return Image(array, plain_grid(array, self.axes, self.spacing, self.unit, path))
 
     def resident(self, source: LayerSource) -> int:

@@ -14,9 +14,7 @@ def configure(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
     parser.add_argument("dataset", metavar="DATASET", type=Path, help="folder of a finished dataset that holds one file for each source")
     parser.add_argument("--root", metavar="DIR", type=Path, help="folder of the sources, where they are not where the run found them")
     kept = parser.add_mutually_exclusive_group()
-    kept.add_argument(
-        "--originals", metavar="DIR", type=Path, help="where the sources go; by default ROOT.originals beside ROOT"
-    )
+    kept.add_argument("--originals", metavar="DIR", type=Path, help="where the sources go; by default ROOT.originals beside ROOT")
     kept.add_argument("--delete-originals", action="store_true", help="delete the sources instead of keeping them")
     kept.add_argument("--undo", action="store_true", help="bring the originals back")
     parser.add_argument("--dry-run", action="store_true", help="only check, and say what would be done")

@@ -130,7 +130,7 @@ def test_mistakes_in_a_table_name_its_row(data):
 TABLES = [
     ("t.json", '{"case": 1}', "a JSON table is a list of objects"),
     ("t.json", "[1]", "a JSON table is a list of objects"),
-    ("t.json", "[", "the table cannot be read: Expecting value"),
+    ("t.json", "[", "1 mistake\n  this is not JSON: Expecting value"),
     ("t.csv", b"case\n\xff\n", "the table cannot be read: 'utf-8' codec"),
     ("t.csv", 'case\n"a" b\n', "the table cannot be read: "),
     ("t.csv", "case,a,a\n1,2,3\n", "columns of the table share a name: case, a, a"),

@@ -7,7 +7,18 @@ from multiprocessing.reduction import ForkingPickler
 import pytest
 
 from curate_core import errors
-from curate_core.errors import CurateError, DiskError, PluginError, Problem, RequestError, RunError, SourceError, SpecError, StepError, nearest
+from curate_core.errors import (
+    CurateError,
+    DiskError,
+    PluginError,
+    Problem,
+    RequestError,
+    RunError,
+    SourceError,
+    SpecError,
+    StepError,
+    nearest,
+)
 
 EXIT_CODES = {CurateError: 3, RequestError: 2, SourceError: 3, StepError: 3, RunError: 3, DiskError: 3, PluginError: 2, SpecError: 2}
 

@@ -140,6 +140,6 @@ def test_the_manifest_says_where_each_sample_is_from(dataset):
         "isotropic": "curate-itk:itk",
         "anisotropic": "curate-mrc:mrc",
         "flight_video": "curate-tiff:tiff",
-        "brain": "curate-itk:itk",
+        "brain": "curate-nifti:nifti",
     }
     assert dataset.verify() == []

@@ -139,6 +139,13 @@ def test_shapes_it_cannot_hold(tmp_path: Path, shape: tuple[int, ...], axes: str
         write(tmp_path / "v.tif", np.zeros(shape, np.uint8), axes, stack=True)
 
 
+@pytest.mark.parametrize("axes", ["ax", "za"])
+def test_angles_are_a_side_of_an_image(tmp_path: Path, axes: str) -> None:
+    sinogram = np.arange(63, dtype=np.uint16).reshape(7, 9)
+    write(tmp_path / "v.tif", sinogram, axes)
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "v.tif"), sinogram)
+
+
 def test_paths_that_do_not_fit() -> None:
     with pytest.raises(ValueError, match=r"must end in \.tif or \.tiff"):
         TiffWriter(path="{case}.png")

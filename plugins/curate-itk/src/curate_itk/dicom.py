@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,10 @@ from attrs import frozen
 
 from curate_core import Context, Image, LayerSource, OpenedArray, Reader, SourceError, option
 from curate_core.arrays import NDArray
+from curate_core.digest import refuse_special
 from curate_core.patterns import natural_key
+from curate_itk.elements import check_lengths
+from curate_itk.headers import reading
 
 if TYPE_CHECKING:
     from curate_itk.simpleitk import Information
@@ -73,7 +77,7 @@ class DicomReader(Reader):
 
     def resident(self, source: LayerSource) -> int:
         slices = self._slices(source)
-        return sum(int(np.prod(found.size, dtype=np.int64)) * found.channels * found.dtype.itemsize for _, found in slices)
+        return sum(math.prod(found.size) * found.channels * found.dtype.itemsize for _, found in slices)
 
     def _slices(self, source: LayerSource) -> list[tuple[Path, Information]]:
         """Files of the wanted series and what each says.
@@ -87,6 +91,7 @@ class DicomReader(Reader):
         files = _candidates(source)
         series: dict[str, list[tuple[Path, Information]]] = {}
         for path in files:
+            _check(path)
             found = information(path, _TAGS)
             if len(found.size) != 3:
                 message = f"has {len(found.size)} axes, expected a slice or a stack of slices"
@@ -155,12 +160,21 @@ def _candidates(source: LayerSource) -> list[Path]:
     if len(source.files) > 1:
         message = f"a DICOM layer is one folder or a list of files, got {len(source.files)} paths of which {len(folders)} are folders"
         raise SourceError(message, where=source.describe())
+    for path in folders[0].iterdir():
+        refuse_special(path)  # GDCM looks into all of them
+        _check(path)
     from curate_itk.simpleitk import sitk
 
     names = sitk.ImageSeriesReader
     folder = str(folders[0])
     found = {Path(name) for uid in names.GetGDCMSeriesIDs(folder) for name in names.GetGDCMSeriesFileNames(folder, uid)}
     return sorted(found, key=lambda path: natural_key(path.name))
+
+
+def _check(path: Path) -> None:
+    with reading(path):
+        if path.is_file():
+            check_lengths(path)
 
 
 def load(files: Sequence[Path], shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray:

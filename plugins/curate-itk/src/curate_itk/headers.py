@@ -6,6 +6,7 @@ nothing were missing, and always holds whole volumes in memory. The header answe
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,9 +18,12 @@ from attrs import frozen
 
 from curate_core import SourceError
 from curate_core.arrays import NDArray
+from curate_core.digest import refuse_special
 
 Encoding = Literal["raw", "deflate"]
 MAX_HEADER = 1 << 20
+RATIOS = {"deflate": 1032, "bzip2": 1_300_000, "text": 1}
+"""Encoding -> how many bytes one byte of a file can become at the most; text has a digit and a space for every voxel."""
 _FIRST_LOOK = 1 << 14
 
 
@@ -48,7 +52,7 @@ class Layout:
     @property
     def nbytes(self) -> int:
         """Bytes of the voxels, decompressed."""
-        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+        return math.prod(self.shape) * self.dtype.itemsize
 
 
 @frozen
@@ -62,6 +66,7 @@ class Header:
         unit: unit of its lengths as SimpleITK passes them on; empty where it says nothing.
         slope, inter: stored values become ``value * slope + inter``.
         frame: (3, 4) RAS transform of (i, j, k, 1) that the file states besides the one SimpleITK prefers; None: none.
+        elsewhere: file and encoding (one of ``RATIOS``) of voxels that SimpleITK alone reads, where they are in one file.
     """
 
     layout: Layout | None
@@ -71,6 +76,7 @@ class Header:
     slope: float = 1.0
     inter: float = 0.0
     frame: NDArray | None = None
+    elsewhere: tuple[Path, str] | None = None
 
 
 def unit_of(text: str) -> str | None:
@@ -148,7 +154,37 @@ def check_sizes(path: Path, sizes: Sequence[int]) -> None:
     """
     if not sizes or min(sizes) < 1:
         message = f"has a size of {' x '.join(map(str, sizes)) or 'nothing'}, expected at least one voxel along each axis"
-        raise bad(path, message)
+        raise bad(path, message, "its header is damaged, or the volume is empty: make it again")
+
+
+def beside(path: Path, name: str) -> Path:
+    """The file that a header names as the place of its voxels.
+
+    Raises:
+        SourceError: no file can have that name.
+    """
+    if "\0" in name:
+        message = f"names {name!r} as the file of its voxels, which no file is called"
+        raise bad(path, message, "the file may be damaged")
+    return path.parent / name
+
+
+def check_claim(path: Path, announced: int, there: int, encoding: str) -> None:
+    """Refuse a header that announces more than its file can hold, before memory is asked for on its word.
+
+    Args:
+        announced: bytes of the voxels by the header; for text, the voxels themselves.
+        there: bytes of the file that holds them.
+        encoding: one of ``RATIOS``.
+
+    Raises:
+        SourceError: it does.
+    """
+    if announced > there * RATIOS[encoding] + 1:
+        message = (
+            f"its header announces {announced:,} {'voxels' if encoding == 'text' else 'bytes of voxels'}, its {there:,} bytes hold fewer"
+        )
+        raise bad(path, message, "its header is damaged, or it was cut short: copy it again")
 
 
 def read_header(path: Path) -> Header:
@@ -168,7 +204,13 @@ def read_header(path: Path) -> Header:
         if kind not in readers:
             raise bad(path, kind, "check that the file is what its ending says")
         try:
-            return readers[kind](path)
+            header = readers[kind](path)
+            layout = header.layout
+            for file in (layout.path if layout is not None else path, header.elsewhere[0] if header.elsewhere is not None else path):
+                refuse_special(file)
+            if layout is not None and layout.encoding == "deflate":
+                check_claim(path, layout.offset * layout.whole + layout.nbytes, layout.path.stat().st_size, "deflate")
+            return header
         except (ValueError, ArithmeticError) as error:
             message = f"its header cannot be understood: {error}"
             raise bad(path, message, "the file may be damaged") from error

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from curate_itk.headers import Header, Layout, bad, check_sizes, integers, text_lines, unit_of
+from curate_itk.headers import Header, Layout, bad, beside, check_sizes, integers, text_lines, unit_of
 
+_MOST_AXES = 10
 _DTYPE = {
     "MET_CHAR": "i1", "MET_UCHAR": "u1", "MET_SHORT": "i2", "MET_USHORT": "u2", "MET_INT": "i4", "MET_UINT": "u4", "MET_LONG": "i4",
     "MET_ULONG": "u4", "MET_LONG_LONG": "i8", "MET_ULONG_LONG": "u8", "MET_FLOAT": "f4", "MET_DOUBLE": "f8",
@@ -22,23 +23,30 @@ def read_header(path: Path) -> Header:
         SourceError: it is malformed.
     """
     lines, end = text_lines(path, rb"(?m)^ElementDataFile[ \t]*=[^\n]*\n?")
-    fields = {}
+    fields: dict[str, str] = {}
     for line in lines:
         name, separator, value = line.partition("=")
-        if separator:
-            fields[name.strip()] = value.strip()
-    for name in ("DimSize", "ElementType", "ElementDataFile"):
+        if separator and fields.setdefault(name.strip(), value.strip()) != value.strip():
+            message = f"its header says {name.strip()!r} twice"
+            raise bad(path, message, "the file may be damaged")
+    for name in ("NDims", "DimSize", "ElementType", "ElementDataFile"):
         if name not in fields:
             message = f"its header has no {name!r}"
             raise bad(path, message, "the file may be cut short")
     sizes = integers(path, "DimSize", fields["DimSize"])
     check_sizes(path, sizes)
+    if integers(path, "NDims", fields["NDims"]) != (len(sizes),) or len(sizes) > _MOST_AXES:  # ITK's reader trusts them, and crashes
+        message = f"its header says {fields['NDims'][:40]!r} axes, and the sizes {fields['DimSize'][:60]!r}"
+        raise bad(path, message, "the file may be damaged")
     steps = fields.get("ElementSpacing", fields.get("ElementSize"))
     if steps is not None:
         _check_steps(path, steps)
     oriented = any(name in fields for name in ("TransformMatrix", "Rotation", "Orientation", "AnatomicalOrientation"))
     unit = unit_of(fields.get("DistanceUnits", "mm")) or "mm"
-    return Header(_layout(path, fields, sizes, end), steps is not None, oriented, unit)
+    data, elsewhere = fields["ElementDataFile"], None
+    if not _is_true(fields.get("BinaryData", "True")) and data.split()[:1] != ["LIST"] and "%" not in data:
+        elsewhere = (path if data.upper() == "LOCAL" else beside(path, data), "text")
+    return Header(_layout(path, fields, sizes, end), steps is not None, oriented, unit, elsewhere=elsewhere)
 
 
 def _check_steps(path: Path, text: str) -> None:
@@ -48,7 +56,7 @@ def _check_steps(path: Path, text: str) -> None:
         steps = [math.nan]
     if not all(math.isfinite(step) and step != 0 for step in steps):
         message = f"states the voxel size {text!r}, expected finite numbers other than zero"
-        raise bad(path, message)
+        raise bad(path, message, "repair the header: the size of its voxels is not known")
 
 
 def _is_true(text: str) -> bool:
@@ -66,7 +74,7 @@ def _layout(path: Path, fields: dict[str, str], sizes: tuple[int, ...], end: int
     stored = np.dtype((">" if big else "<") + dtype)
     compressed = _is_true(fields.get("CompressedData", "False"))
     local = data.upper() == "LOCAL"
-    where = path if local else path.parent / data
+    where = path if local else beside(path, data)
     skip = int(fields.get("HeaderSize", "0"))
     layout = Layout(where, end if local else max(0, skip), "deflate" if compressed else "raw", stored, shape, tuple(range(len(shape))))
     if skip == -1 and not compressed:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from curate_itk.headers import Header, Layout, bad, check_sizes, integers, text_lines, unit_of
+from curate_itk.headers import Header, Layout, bad, beside, check_sizes, integers, text_lines, unit_of
 
 _TYPES = {
     "i1": "signed char, int8, int8_t",
@@ -50,7 +50,17 @@ def read_header(path: Path) -> Header:
     words = re.findall(r'"([^"]*)"', fields.get("space units", "") or fields.get("units", ""))
     units = [unit for unit in map(unit_of, words) if unit]
     unit = units[0] if units else "mm" if oriented else ""
-    return Header(_layout(path, fields, sizes, end), bool(spacings), oriented, unit)
+    return Header(_layout(path, fields, sizes, end), bool(spacings), oriented, unit, elsewhere=_elsewhere(path, fields))
+
+
+def _elsewhere(path: Path, fields: dict[str, str]) -> tuple[Path, str] | None:
+    data = fields.get("data file", fields.get("datafile", ""))
+    encoding = {"txt": "text", "text": "text", "ascii": "text", "hex": "text", "bz2": "bzip2", "bzip2": "bzip2"}.get(
+        fields["encoding"].lower()
+    )
+    if encoding is None or data.startswith("LIST") or "%" in data:
+        return None
+    return (beside(path, data) if data else path), encoding
 
 
 def _steps(path: Path, fields: dict[str, str]) -> list[float]:
@@ -70,7 +80,7 @@ def _steps(path: Path, fields: dict[str, str]) -> list[float]:
         return []
     if not all(math.isfinite(step) and step != 0 for step in steps):
         message = f"states the voxel size {text!r}, expected finite numbers other than zero"
-        raise bad(path, message)
+        raise bad(path, message, "repair the header: the size of its voxels is not known")
     return steps
 
 
@@ -84,7 +94,7 @@ def _layout(path: Path, fields: dict[str, str], sizes: tuple[int, ...], end: int
     data = fields.get("data file", fields.get("datafile", ""))
     if data.startswith("LIST") or "%" in data:
         return None
-    where = path.parent / data if data else path
+    where = beside(path, data) if data else path
     order = _order(fields, len(sizes))
     if order is None:
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from attrs import frozen
 from curate_core import Context, Image, LayerSource, OpenedArray, Reader, SourceError
 from curate_core.arrays import LazyArray
 from curate_core.model import Plain
-from curate_itk.headers import Header, kind_of, read_header
+from curate_itk.headers import Header, check_claim, kind_of, read_header, reading
 
 if TYPE_CHECKING:
     from curate_core import Grid
@@ -40,6 +41,7 @@ class ItkReader(Reader):
         from curate_itk.simpleitk import information
 
         found = information(path)
+        _check_elsewhere(path, header, found)
         notes: dict[str, Plain] = {}
         grid = _grid(path, header, found)
         if header.frame is not None and len(found.size) >= 3 and _differs(header, grid):
@@ -47,8 +49,9 @@ class ItkReader(Reader):
         return Image(_array(path, header, found), grid, notes)
 
     def companions(self, path: Path) -> tuple[Path, ...]:
-        layout = read_header(path).layout
-        return () if layout is None or layout.path == path else (layout.path,)
+        header = read_header(path)
+        places = [header.layout.path] if header.layout is not None else [header.elsewhere[0]] if header.elsewhere is not None else []
+        return tuple(place for place in places if place != path)
 
     def resident(self, source: LayerSource) -> int:
         path = _one_file(source)
@@ -58,7 +61,8 @@ class ItkReader(Reader):
         from curate_itk.simpleitk import information
 
         found = information(path)
-        return 2 * int(np.prod(found.shape)) * found.dtype.itemsize  # SimpleITK's image and the array made of it
+        _check_elsewhere(path, header, found)
+        return 2 * math.prod(found.shape) * found.dtype.itemsize  # SimpleITK's image and the array made of it
 
 
 def _one_file(source: LayerSource) -> Path:
@@ -66,6 +70,15 @@ def _one_file(source: LayerSource) -> Path:
         message = f"itk reads one file a layer, got {len(source.files)}"
         raise SourceError(message, where=source.describe())
     return source.files[0]
+
+
+def _check_elsewhere(path: Path, header: Header, found: Information) -> None:
+    """Refuse a size that the file cannot hold, before SimpleITK asks for its memory."""
+    if header.layout is None and header.elsewhere is not None:
+        file, encoding = header.elsewhere
+        voxels = math.prod(found.shape)
+        with reading(file):
+            check_claim(path, voxels if encoding == "text" else voxels * found.dtype.itemsize, file.stat().st_size, encoding)
 
 
 def _grid(path: Path, header: Header, found: Information) -> Grid:

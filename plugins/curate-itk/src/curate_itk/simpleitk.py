@@ -25,6 +25,7 @@ _SCALARS = {
 _DTYPE = {getattr(sitk, f"sitk{name}"): np.dtype(code) for name, code in _SCALARS.items()}
 _DTYPE |= {getattr(sitk, f"sitkVector{name}"): np.dtype(code) for name, code in _SCALARS.items()}
 _DTYPE |= {sitk.sitkComplexFloat32: np.dtype("c8"), sitk.sitkComplexFloat64: np.dtype("c16")}
+_HINT = "the file is damaged, or of a kind that SimpleITK does not know: copy it again, or convert it"
 _COMPLEX = (sitk.sitkComplexFloat32, sitk.sitkComplexFloat64)
 
 
@@ -113,7 +114,7 @@ def itk_errors(path: Path) -> Iterator[None]:
     except RuntimeError as error:
         reason = shorten(str(error), path)
         message = f"SimpleITK cannot read it: {reason}"
-        hint = "resample it onto an orthogonal grid, or use a reader that keeps sheared affines" if "orthonormal" in reason else ""
+        hint = "resample it onto an orthogonal grid, or use a reader that keeps sheared affines" if "orthonormal" in reason else _HINT
         raise SourceError(message, where=str(path), hint=hint) from error
 
 

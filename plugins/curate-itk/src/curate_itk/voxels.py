@@ -17,6 +17,8 @@ from curate_core.arrays import ArrayLike, LazyArray, MapArray, NDArray, OpenedAr
 from curate_itk.headers import Header, Layout, bad, reading
 
 _CHUNK = 1 << 22
+_REST = 1 << 26
+"""Bytes behind the voxels of a compressed file that are read, for the checksum at its end; more than that are no mistake of a writer."""
 
 
 def array_of(layout: Layout, header: Header, dtype: npt.DTypeLike, path: Path) -> LazyArray:
@@ -92,7 +94,7 @@ def decompressed(layout: Layout, path: Path) -> NDArray:
         try:
             if layout.whole:
                 with gzip.open(file, "rb") as stream:
-                    stream.read(layout.offset)
+                    stream.seek(layout.offset)
                     done = _fill(stream, target)
             else:
                 file.seek(layout.offset)
@@ -119,8 +121,12 @@ def _fill(stream: _Stream, target: memoryview) -> int:
         if not count:
             return done
         done += count
-    while stream.read(_CHUNK):
-        pass
+    rest = 0
+    while piece := stream.read(_CHUNK):
+        rest += len(piece)
+        if rest > _REST:
+            message = f"more than {_REST >> 20} MiB follow the voxels that its header announces"
+            raise EOFError(message)
     return done
 
 

@@ -17,6 +17,10 @@ from curate_core.arrays import ArrayLike, Box, LazyArray, MapArray, NDArray, Tra
 from curate_core.model import Plain
 from curate_mrc.header import BYTES, DTYPES, HEADER_BYTES, PACKED, RGB, SIGNED_BYTES, Header, HeaderError, parse
 
+RATIOS = {".gz": 1032, ".bz2": 1_300_000}
+"""Suffix -> how many bytes one byte of a file can become at the most."""
+REST = 1 << 26
+"""Bytes behind the voxels of a compressed file that are read, for the checksum at its end; more than that are no mistake of a writer."""
 BAD_STREAM = (EOFError, MemoryError, OSError, ValueError, zlib.error)
 
 
@@ -178,12 +182,17 @@ def _length(path: Path) -> int | None:
 def _header(path: Path) -> Header:
     try:
         with _stream(path) as file:
-            return parse(file.read(HEADER_BYTES), _length(path))
+            header = parse(file.read(HEADER_BYTES), _length(path))
+        there = path.stat().st_size
     except HeaderError as error:
         raise SourceError(str(error), where=str(path)) from error
     except BAD_STREAM as error:
         message = f"the file cannot be read: {error}"
         raise SourceError(message, where=str(path)) from error
+    if _compressed(path) and header.offset + header.nbytes > there * RATIOS[path.suffix.lower()]:
+        message = f"its header announces {header.nbytes:,} bytes of voxels, its {there:,} bytes hold fewer"
+        raise SourceError(message, where=str(path), hint="its header is damaged, or it was cut short: copy it again")
+    return header
 
 
 def _truncated(path: Path, header: Header, found: int) -> SourceError:
@@ -200,13 +209,19 @@ def _decompress(path: Path, header: Header, dtype: np.dtype[np.generic], shape: 
     """
     try:
         with _stream(path) as file:
-            file.read(header.offset)
+            file.seek(header.offset)
             content = _fill(file, header.nbytes)
+            rest = 0
+            while rest <= REST and (piece := file.read(1 << 22)):  # to the end of the stream, where its checksum is
+                rest += len(piece)
     except BAD_STREAM as error:
         message = f"the compressed file is damaged: {error}"
         raise SourceError(message, where=str(path), hint="copy it again") from error
     if len(content) < header.nbytes:
         raise _truncated(path, header, len(content))
+    if rest > REST:
+        message = f"more than {REST >> 20} MiB follow the voxels that its header announces"
+        raise SourceError(message, where=str(path), hint="its header is damaged")
     voxels = content.view(dtype).reshape(shape)
     voxels.setflags(write=False)
     return voxels

@@ -5,7 +5,6 @@ A general writer takes several times as long as the bytes themselves, which coun
 
 from __future__ import annotations
 
-import errno
 import os
 import struct
 from functools import lru_cache
@@ -30,8 +29,11 @@ def write(path: Path, values: NDArray) -> None:
     little = np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
     with path.open("wb", buffering=0) as file:  # one system call a patch: there may be millions
         head = _head(*values.shape, values.dtype.itemsize, values.dtype.kind)
-        if os.writev(file.fileno(), [head, little.data]) != len(head) + little.nbytes:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        written = os.writev(file.fileno(), [head, little.data])
+        if written < len(head) + little.nbytes:  # the disk is full, or one call takes no more: the next ones tell
+            rest = memoryview(head + little.tobytes())[written:]
+            while rest:
+                rest = rest[file.write(rest) :]
 
 
 @lru_cache(maxsize=256)

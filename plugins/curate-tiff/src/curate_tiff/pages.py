@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 import threading
 import weakref
 from collections import OrderedDict
@@ -18,6 +19,11 @@ from curate_core.arrays import Box, LazyArray, NDArray
 
 CACHE_BYTES = 64 << 20
 """Decoded strips and tiles that an open series keeps."""
+RATIOS = {5: 1400, 8: 1032, 32773: 128, 32946: 1032}
+"""Compression (LZW, deflate, PackBits) -> how many bytes one byte can become at the most."""
+_ANY, _FREE = 1 << 40, 1 << 20
+_JPEG, _JPEG2000 = (6, 7, 33007, 34892), (33003, 33004, 33005, 34712)
+_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
 class PageStack(LazyArray):
@@ -39,7 +45,7 @@ class PageStack(LazyArray):
         self._held = 0
         self._lock = threading.Lock()
         self._arguments = {}
-        if self._key.compression in (6, 7, 33007, 34892):  # JPEG keeps tables apart from its tiles
+        if self._key.compression in _JPEG:  # JPEG keeps tables apart from its tiles
             self._arguments = {"jpegtables": self._key.jpegtables, "jpegheader": self._key.jpegheader}
         weakref.finalize(self, close)
 
@@ -64,7 +70,7 @@ class PageStack(LazyArray):
             return np.asarray(self._whole(number).reshape(self.shape[len(self._outer) :])[tuple(where)])
         s, _, y, x, c = slices
         out = np.zeros([part.stop - part.start for part in slices], self.dtype)
-        tall, wide = (key.tilelength, key.tilewidth) if key.is_tiled else (min(key.rowsperstrip, length), width)
+        tall, wide = segment_shape(key)
         down, across = math.ceil(length / tall), math.ceil(width / wide)
         for plane, row, column in product(
             range(s.start, s.stop), range(y.start // tall, _up(y.stop, tall)), range(x.start // wide, _up(x.stop, wide))
@@ -102,6 +108,7 @@ class PageStack(LazyArray):
         if len(data) < count:
             message = f"ends within page {number}"
             raise SourceError(message, where=str(self._path), hint="it was cut short: copy it again")
+        self._check_claim(data, number)
         try:
             decoded = self._key.decode(data, index, **self._arguments)[0]
         except Exception as error:  # codecs raise errors of their own kinds
@@ -110,6 +117,20 @@ class PageStack(LazyArray):
         if decoded is None:
             return None
         return self._keep((number, index), np.asarray(decoded))
+
+    def _check_claim(self, data: bytes, number: int) -> None:
+        """Refuse a strip or tile that would become more than its bytes can hold, before a decoder asks for its memory.
+
+        Raises:
+            SourceError: naming the page.
+        """
+        key = self._key
+        announced, held = segment_bytes(key), len(data) * RATIOS.get(key.compression, _ANY)
+        if key.compression in (*_JPEG, *_JPEG2000):  # states a size of its own, which its decoder goes by
+            announced, held = jpeg_pixels(data) * key.samplesperpixel, 4 * announced
+        if announced > max(held, _FREE):
+            message = f"a strip or tile of page {number} announces {announced:,} bytes, which its {len(data):,} bytes do not hold"
+            raise SourceError(message, where=str(self._path), hint="the file is damaged")
 
     def _whole(self, number: int) -> NDArray:
         """A page of an unusual kind, decoded by tifffile."""
@@ -128,6 +149,36 @@ class PageStack(LazyArray):
         while self._held > CACHE_BYTES and len(self._cache) > 1:
             self._held -= self._cache.popitem(last=False)[1].nbytes
         return values
+
+
+def jpeg_pixels(data: bytes) -> int:
+    """Pixels that the head of a JPEG or JPEG 2000 stream announces; 0 where there is none."""
+    if data.startswith(b"\xff\x4f\xff\x51") and len(data) >= 16:
+        width, height = struct.unpack_from(">II", data, 8)
+        return int(width * height)
+    at = 2
+    while at + 9 < len(data) and data[at] == 0xFF:
+        if data[at + 1] in _JPEG_FRAMES:
+            height, width = struct.unpack_from(">HH", data, at + 5)
+            return int(height * width)
+        at += 2 + int(struct.unpack_from(">H", data, at + 2)[0])
+    return 0
+
+
+def fits(key: Any, there: int) -> bool:
+    """Whether a strip or tile of a page can come from so many bytes."""
+    return segment_bytes(key) <= max(there * RATIOS.get(key.compression, _ANY), _FREE)
+
+
+def segment_shape(key: Any) -> tuple[int, int]:
+    """Rows and columns of the strips or tiles of a page."""
+    return (key.tilelength, key.tilewidth) if key.is_tiled else (min(key.rowsperstrip, key.imagelength), key.imagewidth)
+
+
+def segment_bytes(key: Any) -> int:
+    """Bytes of a strip or tile of a page, decoded."""
+    samples = key.samplesperpixel if key.planarconfig == 1 else 1
+    return int(math.prod(segment_shape(key)) * max(1, key.tiledepth) * samples * np.dtype(key.dtype).itemsize)
 
 
 def _up(stop: int, step: int) -> int:

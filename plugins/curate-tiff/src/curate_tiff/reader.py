@@ -17,10 +17,11 @@ from curate_core import Context, Grid, Image, LayerSource, MapArray, OpenedArray
 from curate_core.arrays import LazyArray, NDArray
 from curate_core.model import Plain
 from curate_tiff import axes as letters_of
-from curate_tiff.spacing import Spacing, imagej_spacing, ome_spacing
+from curate_tiff.spacing import Spacing, imagej_spacing, ome_spacing, planes_of
 
 _MARKS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _MINISWHITE, _PALETTE = 0, 3
+_LEAST_PAGE, _MOST_PLANES = 16, 1 << 20
 
 
 @frozen
@@ -58,12 +59,12 @@ class TiffReader(Reader):
         return Image(array, grid, notes)
 
     def resident(self, source: LayerSource) -> int:
-        from curate_tiff.pages import CACHE_BYTES
+        from curate_tiff.pages import CACHE_BYTES, segment_bytes
 
         path = _one_file(source)
         with opened(path) as tif:
             chosen = self._choose(tif, path)
-            return 0 if chosen.dataoffset is not None else min(CACHE_BYTES, int(chosen.nbytes))
+            return 0 if chosen.dataoffset is not None else min(CACHE_BYTES + segment_bytes(chosen.keyframe), int(chosen.nbytes))
 
     def _choose(self, tif: Any, path: Path) -> Any:
         """The wanted series at the wanted level.
@@ -71,6 +72,8 @@ class TiffReader(Reader):
         Raises:
             SourceError: there is no such series or level, or it holds nothing.
         """
+        from curate_tiff.pages import fits, segment_bytes
+
         if self.series >= len(tif.series):
             message = f"has {len(tif.series)} images, there is no number {self.series}"
             raise SourceError(message, where=str(path), hint="counting starts at 0")
@@ -85,6 +88,15 @@ class TiffReader(Reader):
         if chosen.is_multifile:
             message = f"image {self.series} spreads over several files"
             raise SourceError(message, where=str(path), hint="join them into one file first")
+        key = chosen.keyframe
+        if min(key.tilelength, key.tilewidth) < 1 if key.is_tiled else key.rowsperstrip < 1:
+            found = f"tiles of {key.tilelength} x {key.tilewidth}" if key.is_tiled else f"strips of {key.rowsperstrip} rows"
+            message = f"image {self.series} is cut into {found}, expected at least one"
+            raise SourceError(message, where=str(path), hint="its header is damaged")
+        if chosen.dataoffset is None and not fits(key, tif.filehandle.size):
+            there = f"{tif.filehandle.size:,} bytes do not hold"
+            message = f"image {self.series} announces strips or tiles of {segment_bytes(key):,} bytes, which its {there}"
+            raise SourceError(message, where=str(path), hint="its header is damaged")
         return chosen
 
     def _axes(self, chosen: Any, path: Path) -> str:
@@ -216,10 +228,13 @@ def _parse(file: BinaryIO, path: Path) -> Any:
     was, logger.propagate = logger.propagate, False
     try:
         tif = tifffile.TiffFile(file)
+        _check_planes(tif, path)
         empty = not len(tif.pages) or not tif.series
     except tifffile.TiffFileError as error:
         message = f"is not a TIFF file, or its start is damaged: {error}"
-        raise SourceError(message, where=str(path)) from error
+        raise SourceError(message, where=str(path), hint="copy it again") from error
+    except SourceError:
+        raise
     except Exception as error:  # a damaged directory breaks tifffile in many ways
         raise _damaged(path, f"{type(error).__name__}: {error}") from error
     finally:
@@ -228,6 +243,18 @@ def _parse(file: BinaryIO, path: Path) -> Any:
     if empty or complaints.serious:
         raise _damaged(path, complaints.serious[0] if complaints.serious else "it has no pages")
     return tif
+
+
+def _check_planes(tif: Any, path: Path) -> None:
+    """OME-XML may announce any number of planes, for each of which tifffile makes an entry in a list.
+
+    Raises:
+        SourceError: more than the file has bytes for, and than a set of files may have.
+    """
+    planes = planes_of(tif.ome_metadata) if tif.is_ome else 0
+    if planes > max(_MOST_PLANES, tif.filehandle.size // _LEAST_PAGE):
+        message = f"its OME-XML announces {planes:,} planes, of which its {tif.filehandle.size:,} bytes cannot hold the pages"
+        raise SourceError(message, where=str(path), hint="its metadata is damaged")
 
 
 class _Complaints(logging.Handler):

@@ -7,6 +7,7 @@ large a voxel is.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -43,6 +44,15 @@ class Spacing:
 
 def _valid(step: object) -> bool:
     return isinstance(step, float | int) and math.isfinite(step) and step > 0
+
+
+def planes_of(xml: str) -> int:
+    """The planes of the largest image that OME-XML announces: sections times channels times points in time."""
+    most = 0
+    for tag in re.findall(r"<(?:\w+:)?Pixels\s[^>]*>", xml):
+        sizes = dict(re.findall(r"\bSize([ZCT])\s*=\s*[\"'](\d{1,18})[\"']", tag))
+        most = max(most, math.prod(int(size) for size in sizes.values()))
+    return most
 
 
 def ome_spacing(xml: str, index: int) -> Spacing | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -88,7 +89,8 @@ class TiffWriter(FileWriter):
         import tifffile
 
         codec = _CODECS[self.compression]
-        tifffile.imwrite(path, np.ascontiguousarray(values), compression=codec, software=False, datetime=False, maxworkers=1, **options)
+        with _Stream(io.FileIO(path, "w")) as file:
+            tifffile.imwrite(file, np.ascontiguousarray(values), compression=codec, software=False, datetime=False, maxworkers=1, **options)
 
     def read(self, path: Path, place: Plain) -> NDArray | Tractogram:
         import tifffile
@@ -100,6 +102,13 @@ class TiffWriter(FileWriter):
             return np.asarray(series.asarray())
 
 
+class _Stream(io.BufferedWriter):
+    """A file that tifffile writes as such, not through NumPy's ``tofile``, which leaves short files on a full disk and says nothing."""
+
+    def fileno(self) -> int:
+        raise io.UnsupportedOperation
+
+
 def _plane_axes(path: Path, values: NDArray, grid: Grid) -> int:
     """How many of the last axes make one page: 2, or 3 with channels.
 
@@ -109,7 +118,7 @@ def _plane_axes(path: Path, values: NDArray, grid: Grid) -> int:
     if values.dtype.kind not in "buif" or values.dtype.itemsize > 8 or not values.dtype.isnative:
         message = f"TIFF holds no {values.dtype.str} ({values.dtype.name}) without change"
         raise StepError(message, where=path.name, hint='change the type first: {"use": "cast"}')
-    spatial = [axis in "xyz" for axis in grid.axes]
+    spatial = [axis in "xyza" for axis in grid.axes]  # the angles of a sinogram are a side of an image
     plane = 3 if grid.axes.endswith("c") else 2
     last = spatial[-2:] if plane == 2 else spatial[-3:-1]
     if last != [True, True]:

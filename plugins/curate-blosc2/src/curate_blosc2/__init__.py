@@ -1,0 +1,1 @@
+"""Blosc2 arrays for curate."""

@@ -1,0 +1,49 @@
+"""What curate-tomo offers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from curate_core.hookspec import hookimpl
+from curate_core.providers import Provider
+
+CURATE_HOOK_API = 1
+
+
+@hookimpl
+def curate_register_sources() -> Iterator[Provider]:
+    """Cases without files."""
+    yield Provider("source", "simulate", "Simulated samples: numbered cases without files.", "curate_tomo.simulate:SimulateSource")
+
+
+@hookimpl
+def curate_register_readers() -> Iterator[Provider]:
+    """Layers that are computed."""
+    yield Provider("reader", "sphere-foam", "A foam of spheres in a cube, packed at random.", "curate_tomo.foam:SphereFoam")
+    yield Provider("reader", "phantom", "Analytic objects listed in a JSON file.", "curate_tomo.phantom:Phantom")
+
+
+@hookimpl
+def curate_register_preprocessors() -> Iterator[Provider]:
+    """The scan of a sample."""
+    yield Provider("preprocessor", "project", "Exact parallel-beam projections of analytic objects.", "curate_tomo.project:Project")
+    yield Provider("preprocessor", "flat-fields", "Photon noise and stripes of simulated flat fields.", "curate_tomo.flatfields:FlatFields")
+
+
+@hookimpl
+def curate_register_roi_finders() -> Iterator[Provider]:
+    """Views of a scan."""
+    yield Provider("roi_finder", "sinograms", "One sample for each detector row, angle or column.", "curate_tomo.sinograms:SinogramRois")
+
+
+@hookimpl
+def curate_register_transforms() -> Iterator[Provider]:
+    """Stripes, and one scale for pairs."""
+    yield Provider("transform", "add-stripes", "Stripes on clean sinograms, with their exact mask.", "curate_tomo.stripes:AddStripes")
+    yield Provider("transform", "scale", "Floats to integers by one scale for all arrays.", "curate_tomo.scale:Scale")
+
+
+@hookimpl
+def curate_register_importers() -> Iterator[Provider]:
+    """Configurations of other systems."""
+    yield Provider("importer", "nostripesnet", "The data generator of NoStripesNet.", "curate_tomo.nostripesnet:NoStripesNet")

@@ -1,0 +1,36 @@
+"""The library of faults, compiled once, and a laboratory that uses it."""
+
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+sys.path.append(str(Path(__file__).parent))  # the tests here share modules, and are no package
+
+
+@pytest.fixture(scope="session")
+def faults_library(tmp_path_factory):
+    """The library that makes faults, for ``LD_PRELOAD``."""
+    import faults
+
+    if sys.platform != "linux":
+        pytest.skip("faults are made with LD_PRELOAD and /proc, as Linux has them")
+    if faults.compiler() is None:
+        pytest.skip("no C compiler (cc, gcc, clang) to compile faults.c with")
+    return faults.build(tmp_path_factory.mktemp("faults"))
+
+
+@pytest.fixture(scope="session")
+def laboratory(faults_library):
+    """Sources, and a process that starts runs at once; in memory where there is room, as syncs wait for a whole disk."""
+    import crashes
+
+    where = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    folder = Path(tempfile.mkdtemp(prefix="curate-crashes-", dir=where))
+    found = crashes.Laboratory(folder, faults_library)
+    yield found
+    found.close()
+    shutil.rmtree(folder)
