@@ -4,8 +4,8 @@ python benchmarks/blosc2_reading.py [--size 512 512 300] [--patch 128] [--reads 
 
 Needs curate-blosc2, h5py and scipy; nnunetv2 where it is installed (``pip install --no-deps nnunetv2 batchgenerators`` is enough):
 otherwise the volume is written through blosc2 with the parameters of nnunetv2 2.8.1, and the table says so. Two volumes of float32, as
-nnU-Net stores them: one that was resampled, one that was not. Files are warm, one thread; milliseconds a patch are the least of some rounds,
-in which the formats take turns. Exit code 1 if voxels differ.
+nnU-Net stores them: one that was resampled, one that was not. Files are warm, one thread; milliseconds a patch are the least of some
+rounds, in which the formats take turns. Exit code 1 if voxels differ.
 """
 
 from __future__ import annotations

@@ -22,9 +22,10 @@ from curate_core.spec import Spec, Step
 from curate_core.structure import Mistakes, structure
 
 WELL_KNOWN = {
-    ".nrrd": "curate-itk", ".nhdr": "curate-itk", ".mha": "curate-itk", ".mhd": "curate-itk", ".nii": "curate-itk",
-    ".nii.gz": "curate-itk", ".dcm": "curate-itk", ".mrc": "curate-mrc", ".map": "curate-mrc", ".rec": "curate-mrc",
-    ".tif": "curate-tiff", ".tiff": "curate-tiff", ".png": "curate-imageio", ".jpg": "curate-imageio", ".jpeg": "curate-imageio",
+    ".nrrd": "curate-itk", ".nhdr": "curate-itk", ".mha": "curate-itk", ".mhd": "curate-itk", ".nii": "curate-nifti",
+    ".nii.gz": "curate-nifti", ".b2nd": "curate-blosc2", ".dcm": "curate-itk", ".mrc": "curate-mrc", ".map": "curate-mrc",
+    ".rec": "curate-mrc", ".tif": "curate-tiff", ".tiff": "curate-tiff",
+    ".png": "curate-imageio", ".jpg": "curate-imageio", ".jpeg": "curate-imageio",
     ".bmp": "curate-imageio", ".avi": "curate-imageio", ".mp4": "curate-imageio", ".mov": "curate-imageio", ".mkv": "curate-imageio",
 }  # fmt: skip
 """Suffix -> the distribution that reads it, for the hint when none is installed."""

@@ -123,7 +123,7 @@ def test_a_wheel_holds_its_package_types_and_licence(wheels: Path, name: str) ->
 
 def test_every_plugin_loads_where_only_wheels_are_installed(curate: Path, tmp_path: Path) -> None:
     rows = plugins(curate, tmp_path)
-    assert set(rows) >= {"curate-core", *PLUGINS}
+    assert set(rows) >= {"curate-core", *PLUGINS} - {"curate-classify"}  # which is no part of [all], for PyTorch's size
     assert {name: row.get("reason") for name, row in rows.items() if row["status"] != "loaded"} == {}
 
 

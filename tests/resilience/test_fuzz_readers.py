@@ -381,17 +381,28 @@ def element(group: int, number: int, kind: bytes, length: int) -> bytes:
     return struct.pack("<HH2sHI", group, number, kind, 0, length)
 
 
+def tiff(changes: dict[int, int | None]) -> bytes:
+    """A little-endian file of 4 x 4 deflated bytes, with tags changed, added or left out."""
+    tags = {256: 4, 257: 4, 258: 8, 259: 8, 262: 1, 273: 8, 277: 1, 278: 4, 279: 16, **changes}
+    entries = [struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted(tags.items()) if value is not None]
+    return struct.pack("<2sHIH", b"II", 42, 8, len(entries)) + b"".join(entries) + bytes(100)
+
+
+def mha(fields: str) -> bytes:
+    return f"ObjectType = Image\n{fields}\nElementType = MET_UCHAR\nElementDataFile = LOCAL\n".encode() + bytes(210)
+
+
+META = bytes(128) + b"DICM" + struct.pack("<HH2sH", 2, 0x10, b"UI", 22) + b"1.2.840.10008.1.2.4.50"
 FOUND = {
-    "strips of no rows": (
-        "a.tif",
-        struct.pack("<2sHIH", b"II", 42, 8, 9)
-        + b"".join(
-            struct.pack("<HHII", *tag)
-            for tag in ((256, 4, 1, 4), (257, 4, 1, 4), (258, 3, 1, 8), (259, 3, 1, 8), (262, 3, 1, 1), (273, 4, 1, 8), (277, 3, 1, 1), (278, 4, 1, 0), (279, 4, 1, 16))
-        )
-        + bytes(100),
-        "is cut into strips of 0 rows, expected at least one",
+    "strips of no rows": ("a.tif", tiff({278: 0}), "is cut into strips of 0 rows, expected at least one"),
+    "tiles of no rows": ("a.tif", tiff({278: None, 322: 16, 323: 0}), "is cut into tiles of 0 x 16, expected at least one"),
+    "a number of axes beyond all numbers": (  # a segmentation fault in SimpleITK
+        "a.mha",
+        mha("NDims = 99999999999999999999 3\nDimSize = 7 6 5"),
+        "its header says '99999999999999999999 3' axes, and the sizes '7 6 5'",
     ),
+    "more axes than sizes": ("a.mha", mha("NDims = 9\nDimSize = 7 6 5"), "its header says '9' axes, and the sizes '7 6 5'"),
+    "two numbers of axes": ("a.mha", mha("NDims = 3\nNDims = 9\nDimSize = 7 6 5"), "its header says 'NDims' twice"),
     "a NUL in the name of the voxels' file": (
         "a.mhd",
         b"NDims = 2\nDimSize = 4 4\nElementType = MET_UCHAR\nElementDataFile = a\0b.raw\n",
@@ -399,8 +410,29 @@ FOUND = {
     ),
     "an element without end in the first group": (  # 1.2 GB, which GDCM never gave back
         "a.dcm",
-        bytes(128) + b"DICM" + element(2, 14, b"GD", 0x4B54492F) + bytes(500),
+        bytes(128) + b"DICM" + element(2, 14, b"OB", 0x4B54492F) + bytes(500),
         r"its element \(0002,000e\) announces 1,263,814,959 bytes, 500 are left",
+    ),
+    "an element of a type that there is not": (
+        "a.dcm",
+        bytes(128) + b"DICM" + element(2, 14, b"GD", 2) + bytes(500),
+        "one of its elements names a type that there is not",
+    ),
+    "a transfer syntax that lies": (  # 1.4 GB and ten seconds for a file of 4 kB
+        "a.dcm",
+        META + struct.pack("<HHI", 8, 8, 24) + b"DERIVED\\SECONDARY\\OTHER " + bytes(500),
+        "its transfer syntax says that elements name their types, and they do not",
+    ),
+    "compressed voxels that are not in pieces": (  # 4 GB
+        "a.dcm",
+        META + element(0x7FE0, 0x10, b"OB", 0xFFFFFFFF) + b"\0\0LI" + bytes(500),
+        "its compressed voxels do not lie in pieces one after the other",
+    ),
+    "a frame that is larger than its rows and columns": (
+        "a.dcm",
+        META + struct.pack("<HH2sHHHH2sHH", 0x28, 0x10, b"US", 2, 64, 0x28, 0x11, b"US", 2, 64) + element(0x7FE0, 0x10, b"OB", 0xFFFFFFFF)
+        + struct.pack("<HHI", 0xFFFE, 0xE000, 0) + struct.pack("<HHI", 0xFFFE, 0xE000, 40) + b"\xff\xd8\xff\xc0\0\x11\x08\xff\xff\xff\xff" + bytes(60),
+        "a compressed frame announces 4,294,836,225 pixels, its rows and columns 4,096",
     ),
     "an element without end behind the first group": (
         "a.dcm",

@@ -165,6 +165,8 @@ def test_volumes_that_are_refused(tmp_path: Path, values: Any, message: str) -> 
         ({"dim": [0, 1, 1, 1, 1, 1, 1, 1]}, "says 0 axes, expected 1 to 7"),
         ({"dim": [3, 5, 0, 3, 1, 1, 1, 1]}, "says 5 x 0 x 3 voxels, expected at least 1"),
         ({"dim": [3, 5, -4, 3, 1, 1, 1, 1]}, "says 5 x -4 x 3 voxels"),
+        ({"vox_offset": np.nan}, "does not say at which byte its voxels begin"),
+        ({"vox_offset": np.inf}, "does not say at which byte its voxels begin"),
         ({"vox_offset": 16}, "has a header that nibabel refuses: vox offset 16 too low"),
         ({"scl_slope": 2, "scl_inter": np.nan}, "has a header that nibabel refuses: Valid slope but invalid intercept"),
     ],

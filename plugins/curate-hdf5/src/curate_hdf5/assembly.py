@@ -14,7 +14,7 @@ import numpy as np
 
 from curate_core import Piece, StepError
 from curate_core.model import Plain
-from curate_hdf5.create import Groups, Storage, create_dataset, create_file, encoded
+from curate_hdf5.create import Groups, Storage, close_file, create_dataset, create_file, encoded
 from curate_hdf5.opening import open_file
 from curate_hdf5.session import attributes_json, beside
 
@@ -51,8 +51,10 @@ def _assembling(out: Path) -> Iterator[tuple[Groups, _Sources]]:
     try:
         yield Groups(target), sources
     finally:
-        target.close()
-        sources.close()
+        try:
+            close_file(target)
+        finally:
+            sources.close()
 
 
 def assemble_samples(out: Path, pieces: Sequence[Piece]) -> list[Plain]:

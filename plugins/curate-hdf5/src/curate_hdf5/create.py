@@ -95,6 +95,26 @@ def append_to(path: Path) -> Any:
     return h5py.File(h5py.h5f.open(os.fsencode(path), h5py.h5f.ACC_RDWR, _access()))
 
 
+def close_file(file: Any) -> None:
+    """Write what HDF5 still holds of an ``h5py.File``, and close it.
+
+    On a full disk HDF5 would keep what it could not write, try again at every chance, and crash when the process ends: it goes nowhere
+    then, as the file is of no use.
+
+    Raises:
+        OSError: the disk is full, or fails; its number is in the text.
+    """
+    try:
+        file.flush()
+    except (OSError, RuntimeError) as error:
+        nowhere = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        os.dup2(nowhere, file.id.get_vfd_handle(), inheritable=False)
+        os.close(nowhere)
+        file.close()
+        raise OSError(str(error)) from error
+    file.close()
+
+
 class Groups:
     """The groups of a file, made as they are needed; the last one is kept open, as neighbours share it."""
 

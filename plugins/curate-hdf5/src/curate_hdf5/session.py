@@ -16,7 +16,7 @@ from curate_core.arrays import NDArray
 from curate_core.model import Plain
 from curate_core.templates import PathTemplate
 from curate_core.writing import SampleValues, render_paths
-from curate_hdf5.create import Groups, Storage, append_to, create_dataset, create_file, encoded, write_attributes
+from curate_hdf5.create import Groups, Storage, append_to, close_file, create_dataset, create_file, encoded, write_attributes
 
 if TYPE_CHECKING:
     from curate_hdf5.writer import Hdf5Writer
@@ -70,7 +70,7 @@ class _Files:
                 message = f"another writer of the spec has written {relative}, or another sample"
                 raise StepError(message, hint="give each writer and sample a path of its own") from error
             self._made.add(relative)
-            self._stack.callback(file.close)
+            self._stack.callback(close_file, file)
             self._open = (relative, Groups(file))
         return self._open[1]
 

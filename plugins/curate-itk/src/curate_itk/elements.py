@@ -17,9 +17,15 @@ from curate_core import SourceError
 
 _LONG = set(re.findall(b"..", b"OBODOFOLOVOWSQSVUCUNURUTUV"))
 _SHORT = set(re.findall(b"..", b"AEASATCSDADSDTFDFLISLOLTPNSHSLSSSTTMUIULUS"))
-_START, _ITEM = 132, 0xFFFEE000
+_START, _ITEM, _DELIMITER = 132, 0xFFFEE000, 0xFFFEE0DD
 _UNDEFINED, _PIXELS = 0xFFFFFFFF, 0x7FE00010
-_ROWS, _COLUMNS, _FRAME, _MISLABELLED = 0x00280010, 0x00280011, 0x7FE00000, 0
+_ROWS, _COLUMNS, _FRAME = 0x00280010, 0x00280011, 0x7FE00000
+_MISLABELLED, _UNKNOWN_PIECE, _UNKNOWN_TYPE = range(3)  # in the place of tags, of which none is as small
+_WRONG = {
+    _MISLABELLED: "its transfer syntax says that elements name their types, and they do not",
+    _UNKNOWN_PIECE: "its compressed voxels do not lie in pieces one after the other",
+    _UNKNOWN_TYPE: "one of its elements names a type that there is not",
+}
 _FRAME_HEADERS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
 _LOOK_AT, _FREE = 1 << 16, 1 << 20
 _SYNTAX, _IMPLICIT, _BIG, _DEFLATED = 0x00020010, b"1.2.840.10008.1.2", b"1.2.840.10008.1.2.2", b"1.2.840.10008.1.2.1.99"
@@ -38,9 +44,10 @@ def check_lengths(path: Path) -> None:
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             sides = {_ROWS: 0, _COLUMNS: 0}
             for at, tag, length in _elements(data):
-                if tag == _MISLABELLED:
-                    message = "its transfer syntax says that elements name their types, and they do not"
-                    raise SourceError(message, where=str(path), hint="write it again with a tool that corrects this, such as dcmconv")
+                if tag in _WRONG:
+                    raise SourceError(
+                        _WRONG[tag], where=str(path), hint="it is damaged: copy it again, or repair it with a tool such as dcmconv"
+                    )
                 if tag in sides and length == 2:
                     sides[tag] = max(struct.unpack_from("<H", data, at)[0], struct.unpack_from(">H", data, at)[0])
                 if tag == _FRAME:
@@ -85,12 +92,12 @@ def _elements(data: mmap.mmap) -> Iterator[tuple[int, int, int]]:
     while at + 8 <= len(data):
         group, element = struct.unpack_from(order + "HH", data, at)
         if meta and group != 2:
+            if syntax == _DEFLATED:
+                return
             meta, order = False, ">" if syntax == _BIG else "<"
             implicit = data[at + 4 : at + 6] not in _SHORT | _LONG  # whatever the file says: some are not what they say
             if implicit and syntax not in (b"", _IMPLICIT):
                 yield at, _MISLABELLED, 0
-            if syntax == _DEFLATED:
-                return
             continue
         tag = group << 16 | element
         kind = data[at + 4 : at + 6]
@@ -98,7 +105,10 @@ def _elements(data: mmap.mmap) -> Iterator[tuple[int, int, int]]:
             at, length = at + 8, struct.unpack_from(order + "I", data, at + 4)[0]
         elif kind in _SHORT:
             at, length = at + 8, struct.unpack_from(order + "H", data, at + 6)[0]
-        elif at + 12 <= len(data):  # GDCM takes what it does not know for the long form, too
+        elif kind not in _LONG:
+            yield at, _UNKNOWN_TYPE, 0
+            return
+        elif at + 12 <= len(data):
             at, length = at + 12, struct.unpack_from(order + "I", data, at + 8)[0]
         else:
             return
@@ -121,6 +131,8 @@ def _frames(data: mmap.mmap, at: int, order: str) -> Iterator[tuple[int, int, in
     while at + 8 <= len(data):
         group, element, length = struct.unpack_from(order + "HHI", data, at)
         if group << 16 | element != _ITEM:
+            if group << 16 | element != _DELIMITER:
+                yield at, _UNKNOWN_PIECE, 0
             return
         at += 8
         yield at, _FRAME, length

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from curate_itk.geometry import ItkGeometry
 
 SUFFIXES = (".nrrd", ".mha", ".nii.gz", ".nii")
+_NIFTI_HEADER = 352
 _DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64")
 
 
@@ -109,5 +112,42 @@ def _write(image: Any, path: Path, compress: bool) -> None:
     try:
         writer.Execute(image)
     except RuntimeError as error:
+        if not _is_whole(path, image, compress):
+            raise _cut_short(path) from error
         message = f"SimpleITK cannot write it: {shorten(str(error), path)}"
         raise StepError(message, where=str(path)) from error
+    if not _is_whole(path, image, compress):  # ITK does not look at what its last write says
+        raise _cut_short(path)
+
+
+def _is_whole(path: Path, image: Any, compress: bool) -> bool:
+    """Whether a file is as long as its header and voxels; of gzip, by the length that its last bytes tell; of MetaImage's zlib, by its
+    header.
+    """
+    if not path.exists():
+        return True  # it was refused before anything was written
+    nbytes = image.GetNumberOfPixels() * image.GetSizeOfPixelComponent() * image.GetNumberOfComponentsPerPixel()
+    nifti = path.name.endswith((".nii", ".nii.gz"))
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(1 << 16)
+        file.seek(max(0, size - 4))
+        last = int.from_bytes(file.read(4), "little")
+    end = _NIFTI_HEADER if nifti else _end_of(head, b"ElementDataFile = LOCAL\n" if path.suffix == ".mha" else b"\n\n")
+    if compress and path.suffix == ".mha":
+        told = re.search(rb"CompressedDataSize = (\d+)", head)
+        return told is not None and size == end + int(told[1])
+    if compress:
+        return size > end * (not nifti) and last == (nbytes + end * nifti) % (1 << 32)
+    return size == end + nbytes
+
+
+def _end_of(head: bytes, mark: bytes) -> int:
+    """Where a header ends; behind all that there is when it does not."""
+    at = head.find(mark)
+    return at + len(mark) if at >= 0 else len(head) + 1
+
+
+def _cut_short(path: Path) -> OSError:
+    path.unlink(missing_ok=True)
+    return OSError(errno.ENOSPC, "the file came out too short, as on a disk that is full", str(path))

@@ -106,7 +106,12 @@ def read_header(path: Path) -> Header:
             raise bad(path, message, "both files of the pair are needed")
         compressed = is_compressed(voxels)
         there = voxels.stat().st_size
-    header = Header(path, voxels, compressed, int(nifti.get_data_offset()), _dtype(path, nifti), shape, axes, slope, inter, nifti, oddities)
+    try:
+        offset = int(nifti.get_data_offset())
+    except (ValueError, OverflowError) as error:
+        message = "its header does not say at which byte its voxels begin"
+        raise bad(path, message, "the file may be damaged") from error
+    header = Header(path, voxels, compressed, offset, _dtype(path, nifti), shape, axes, slope, inter, nifti, oddities)
     check_length(header, there)
     return header
 
