@@ -71,4 +71,9 @@ def load_arrays(path: Path) -> dict[str, NDArray]:
         OSError, ValueError, KeyError, EOFError: it is another file, or a damaged one.
     """
     with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:  # given a path, np.load leaves damaged files open
-        return dict(archive)
+        arrays = dict(archive)
+    strangers = [name for name, values in arrays.items() if not isinstance(values, np.ndarray)]
+    if strangers:  # numpy hands out as bytes what does not begin as an array
+        message = f"the archive holds {', '.join(map(repr, strangers))}, which is no array"
+        raise ValueError(message)
+    return arrays

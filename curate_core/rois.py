@@ -155,6 +155,9 @@ class RoiTable:
             if not isinstance(column, np.ndarray) or column.ndim != 1 or column.dtype.kind not in COLUMN_KINDS:
                 message = f"ROI attribute {name!r} must be a 1D array of numbers, booleans or fixed-width text"
                 raise ValueError(message)
+        if self.identity and self.identity not in self.attributes:
+            message = f"ROIs are named by the attribute {self.identity!r}, which they have not"
+            raise ValueError(message)
         names = [view.name for view in self.views]
         if len(set(names)) != len(names):
             message = f"views need distinct names, not {names}"

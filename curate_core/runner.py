@@ -297,6 +297,9 @@ class _Run:
             self._fail(Outcome(outcome.unit, "failed", None, error), case)
             rounds.exclude(case)
         elif outcome.status == "done":
+            if all(record.key != outcome.unit.key for record in outcome.value):
+                message = "a worker gave another result than was asked for: the code of a component, or a file that one names, has changed"
+                raise RunError(message, where=f"case {case}", hint="run again when it stays as it is: it continues")
             for record in outcome.value:
                 journal.add_part(record)
                 self._count(record.info)

@@ -4,24 +4,18 @@ import errno
 import json
 import os
 import re
-import resource
 import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from curate_core.builtin.npy import NpyWriter
 from curate_core.commit import finish
 from curate_core.dataset import Dataset
-from curate_core.durable import sync_below, with_need, writing
-from curate_core.errors import DiskError, StepError
-from curate_core.host import default_host
-from curate_core.journal import Journal, Record
-from curate_core.npz import save_array
+from curate_core.journal import Journal
 from curate_core.runner import run
 
 HERE = Path(__file__).parent
@@ -87,7 +81,7 @@ def test_a_disk_that_is_full_from_some_point_on(lab, name):
         shutil.rmtree(space)
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EROFS])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
 def test_one_operation_that_fails(lab, number):
     """Of every kind that a run does; whether it stops or can do without, the folder is never wrong, and the next run ends well."""
     import faults
@@ -265,127 +259,6 @@ def test_a_small_disk(lab, name, workers):
     assert workers or codes[-1] == 0, "the largest holds it all"
 
 
-# Files that may not grow: what each writer makes of a write that fails
-
-WRITERS = {
-    "npy": {"path": "{case}/{roi}.npy"},
-    "npy stack": {"use": "npy", "path": "all.npy", "stack": True},
-    "tiff": {},
-    "tiff deflate": {"use": "tiff", "compression": "deflate"},
-    "png": {},
-    "hdf5": {"compression": "none"},
-    "hdf5 stack": {"use": "hdf5", "stack": True},
-    "blosc2": {},
-    "itk nrrd": {"use": "itk", "path": "{case}/{roi}.nrrd"},
-    "itk nifti": {"use": "itk", "path": "{case}/{roi}.nii"},
-    "itk metaimage": {"use": "itk", "path": "{case}/{roi}.mha"},
-}
-LIMITED = """
-import resource, sys
-limit = int(sys.argv.pop(1))
-resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-from curate_core.cli.main import main
-sys.exit(main())
-"""
-
-
-@pytest.mark.parametrize("name", WRITERS)
-def test_no_writer_leaves_short_files_behind(tmp_path, name):
-    """The last bytes of a file do not fit: libraries that do not look at what their last write says would not notice."""
-    options = {"use": name.split()[0], **WRITERS[name]}
-    if options["use"] not in {offer.provider.name for offer in default_host().offers("writer")}:
-        pytest.skip(f"no plugin brings the writer {options['use']}")
-    (tmp_path / "data").mkdir()
-    noise = np.random.default_rng(0).integers(0, 256, (2, 150, 150), dtype=np.uint8)  # larger than what the run itself writes
-    np.save(tmp_path / "data/a.npy", noise)
-    spec = {
-        "version": 1,
-        "name": "short",
-        "source": {"use": "files", "pattern": "data/{case}.npy"},
-        "rois": [{"use": "grid", "size": 150, "planes": ["xy"]}],
-        "write": [options],
-        "output": "out",
-        "engine": {"use": "local", "workers": 0, "memory": "2 GB"},
-    }
-    (tmp_path / "spec.json").write_text(json.dumps(spec))
-
-    def run(output, limit):
-        command = [sys.executable, "-c", LIMITED, str(limit), "run", "spec.json", "--output", output]
-        path = os.pathsep.join(filter(None, sys.path))
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path}, check=False)
-
-    assert run("whole", 1 << 30).returncode == 0
-    every = (path for path in (tmp_path / "whole").rglob("*") if path.is_file())
-    whole = {path.relative_to(tmp_path / "whole"): path.read_bytes() for path in every if ".curate" not in path.parts}
-    largest = max(len(content) for content in whole.values())
-    assert largest > 22000
-    for limit in (largest - 1, largest - 700):
-        done = run(f"out{limit}", limit)
-        assert done.returncode == 3, (limit, done.stdout, done.stderr)
-        assert "writing failed: File too large" in done.stderr
-        assert "ulimit -f" in done.stderr
-        assert run(f"out{limit}", 1 << 30).returncode == 0
-        assert all((tmp_path / f"out{limit}" / path).read_bytes() == content for path, content in whole.items())
-
-
-def test_arrays_that_do_not_fit_raise(tmp_path):
-    """As np.save does not: it leaves the end of a small array out, and says nothing."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
-        with pytest.raises(OSError, match="File too large"):
-            save_array(tmp_path / "a.npy", np.zeros(4090, np.uint8))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
-# Whose fault an error is
-
-
-def test_errors_of_a_disk_are_told_from_others(tmp_path):
-    inside, outside = str(tmp_path / "a" / "b.npy"), "/elsewhere/b.npy"
-    for error in (
-        OSError(errno.ENOSPC, "No space left on device"),
-        OSError(errno.EIO, "Input/output error"),
-        OSError(errno.EACCES, "Permission denied", inside),
-        OSError(errno.EDQUOT, "Disk quota exceeded", outside),
-        OSError("6400 requested and 4096 written"),
-        OSError("Can't write data (file write failed: time = Mon, errno = 28, error message = 'No space left on device')"),
-    ):
-        with pytest.raises(DiskError, match="writing failed: .*run again: it continues"), writing(tmp_path):
-            raise error
-    for error in (
-        OSError(errno.EIO, "Input/output error", outside),
-        OSError(errno.ENAMETOOLONG, "File name too long", inside),
-        OSError("cannot write mode F as PNG"),
-        ValueError("a bug"),
-        StepError("a case's fault"),
-        KeyboardInterrupt(),
-    ):
-        with pytest.raises(type(error)) as caught, writing(tmp_path):
-            raise error
-        assert caught.value is error
-
-
-def test_a_full_disk_is_seen_behind_a_library_s_own_error(tmp_path, monkeypatch):
-    def full(**options):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr("tempfile.TemporaryFile", full)
-    with pytest.raises(DiskError, match=r"writing failed: No space left on device \(\S+ .B are free there\)"), writing(tmp_path):
-        raise RuntimeError("could not encode")
-
-
-def test_the_need_is_told_where_room_is_missing():
-    room = DiskError("writing failed: full (3 kB are free there)", where="a", hint="b")
-    assert str(with_need(room, 1536)) == (
-        "a: writing failed: full (3 kB are free there); the samples that are not written yet take up to 1.54 kB (b)"
-    )
-    failing = DiskError("writing failed: Input/output error")
-    assert with_need(failing, 1536) is failing
-    assert with_need(room, 0) is room
-
-
 def test_what_a_writer_cannot_store_costs_its_case_only(lab, monkeypatch):
     """A library's OSError that no disk has part in."""
 
@@ -396,46 +269,6 @@ def test_what_a_writer_cannot_store_costs_its_case_only(lab, monkeypatch):
     summary = run(lab.save_spec({"output": str(lab.out)}))
     assert summary.quarantined_cases == 3
     assert "cannot write mode F as PNG" in next(Dataset(lab.out).quarantined())["reason"]
-
-
-# What curate keeps for itself
-
-
-def record(key):
-    return Record(key, "a", "writing", None, {}, {})
-
-
-@pytest.mark.parametrize("fails", ["sync", "fsync"])
-def test_what_a_failed_sync_was_for_is_never_remembered(tmp_path, monkeypatch, fails):
-    """A sync that is tried again may succeed although what it was for is lost."""
-    import curate_core.journal as module
-
-    failing = []
-
-    def fail_once(real):
-        def do(*arguments):
-            if not failing:
-                failing.append(True)
-                raise OSError(errno.EIO, "Input/output error")
-            return real(*arguments)
-
-        return do
-
-    journal = Journal(tmp_path)
-    journal.begin("lab")
-    journal.add_part(record("before"))
-    journal.flush()
-    journal.add_part(record("lost"))
-    if fails == "sync":
-        monkeypatch.setattr(module, "sync_below", fail_once(sync_below))
-    else:
-        monkeypatch.setattr(os, "fsync", fail_once(os.fsync))
-    with pytest.raises(OSError, match="Input/output"):
-        journal.flush()
-    journal.flush()
-    journal.close()
-    found = set(Journal(tmp_path).parts)
-    assert found == ({"before", "lost"} if fails == "fsync" else {"before"})  # the line was written; its part was synced before
 
 
 def test_a_dataset_that_is_in_place_stays_while_its_commit_is_ended(lab):

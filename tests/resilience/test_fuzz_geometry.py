@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -397,4 +398,26 @@ def test_a_name_that_an_archive_would_cut_short_is_refused(tmp_path: Path) -> No
     line = {"case": "c", "axes": "x", "start": [0], "stop": [1], "attributes": {"a\0b": 1}}
     (tmp_path / "rois.jsonl").write_text(json.dumps(line))
     with pytest.raises(RequestError, match="needs a name without NUL"):
+        load_rois(tmp_path / "rois.jsonl")
+
+
+def test_a_member_that_is_no_array_is_refused(tmp_path: Path) -> None:
+    """Found by the damaged archives: numpy gives bytes for it."""
+    with zipfile.ZipFile(tmp_path / "arrays.npz", "w") as archive:
+        archive.writestr("a.npy", b"")
+        archive.writestr("b.npy", b"text")
+    with pytest.raises(ValueError, match="the archive holds 'a', 'b', which is no array"):
+        load_arrays(tmp_path / "arrays.npz")
+    with pytest.raises(RequestError, match="this is no file of ROIs"):
+        load_rois(tmp_path / "arrays.npz")
+
+
+def test_rois_that_are_named_by_what_they_have_not_are_refused(tmp_path: Path) -> None:
+    """Found by the damaged files: it showed when their ids were asked for."""
+    with pytest.raises(ValueError, match="ROIs are named by the attribute 'place', which they have not"):
+        RoiTable(TABLE.views, TABLE.attributes, identity="place")
+    save_rois(tmp_path / "rois.jsonl", {"case": (RoiTable(TABLE.views, TABLE.attributes, identity="score"), {})})
+    lines = (tmp_path / "rois.jsonl").read_text(encoding="utf-8").replace('"identity": "score"', '"identity": "scare"')
+    (tmp_path / "rois.jsonl").write_text(lines, encoding="utf-8")
+    with pytest.raises(RequestError, match="which they have not"):
         load_rois(tmp_path / "rois.jsonl")

@@ -15,6 +15,7 @@ from __future__ import annotations
 import collections
 import gzip
 import json
+import locale
 import os
 import random
 import re
@@ -53,7 +54,15 @@ def volume(dtype: str = "u1", shape: tuple[int, ...] = (6, 20, 24)) -> Any:
 
 
 def write_seeds(folder: Path) -> list[Path]:
-    """Small files of every format that we read, written by other programs."""
+    """Small files of every format that we read, written by other programs; what SimpleITK does to the locale is undone."""
+    before = locale.setlocale(locale.LC_ALL)
+    try:
+        return _write_seeds(folder)
+    finally:
+        locale.setlocale(locale.LC_ALL, before)
+
+
+def _write_seeds(folder: Path) -> list[Path]:
     import mrcfile
     import nibabel
     import SimpleITK as sitk  # noqa: N813 - the name that its users know
@@ -360,11 +369,11 @@ def test_through_the_engine_every_damaged_file_is_a_sample_or_in_quarantine(tmp_
     (tmp_path / "spec.json").write_text(json.dumps(spec))
     command = [sys.executable, "-m", "curate_core", "run", "spec.json"]
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
-    run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, encoding="utf-8", timeout=300, check=False)
     assert run.returncode == 1, run.stderr
     assert "Traceback" not in run.stderr
-    bad = [json.loads(line) for line in (tmp_path / "out" / "quarantine.jsonl").read_text().splitlines()]
-    good = [json.loads(line)["case"] for line in (tmp_path / "out" / "manifest.jsonl").read_text().splitlines()]
+    bad = [json.loads(line) for line in (tmp_path / "out" / "quarantine.jsonl").read_text(encoding="utf-8").splitlines()]
+    good = [json.loads(line)["case"] for line in (tmp_path / "out" / "manifest.jsonl").read_text(encoding="utf-8").splitlines()]
     assert sorted([*good, *(line["case"] for line in bad)]) == sorted(case["case"] for case in cases)
     assert "good" in good
     assert len(good) > 40

@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 import subprocess
 import sys
 
@@ -50,6 +51,29 @@ def test_the_power_is_cut_when_all_is_done(laboratory, name):
     for seed in range(4):
         trial = laboratory.trial(scenario, [Rule()], rng=random.Random(seed))
         assert not trial.problem
+
+
+@pytest.mark.parametrize("name", ["stack", "chosen over the dataset"])
+def test_killed_at_any_moment(laboratory, name):
+    """By the clock, whatever the two workers and their run are doing."""
+    scenario = chosen(name)
+    space = laboratory.space(scenario)
+    draw = random.Random(name)
+    kills = 0
+    for attempt in range(30):
+        words = ["run", str(laboratory.save_spec(scenario.spec)), "--output", str(space / "out"), "--workers", "2"]
+        process = laboratory.start(words, group=2, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            process.wait(timeout=draw.uniform(0.2, 0.4) + 0.05 * attempt)
+            break
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            kills += 1
+        laboratory.check(scenario, space / "out")
+    assert kills > 0
+    assert laboratory.run(space / "out", scenario.spec, workers=2) == scenario.code
+    laboratory.compare(scenario, space / "out")
 
 
 WORKERS = [

@@ -10,6 +10,7 @@ import ctypes
 import gzip
 import hashlib
 import json
+import locale
 import os
 import re
 import resource
@@ -49,7 +50,7 @@ def curate(folder: Path, *words: str, **options: Any) -> subprocess.CompletedPro
     """A command in a process of its own, which must not hang."""
     environment = {**os.environ, "NO_COLOR": "1", "COLUMNS": "200", "OPENBLAS_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "curate_core", *words]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False, **options)
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, encoding="utf-8", timeout=120, check=False, **options)
 
 
 def save(folder: Path, spec: dict[str, Any]) -> str:
@@ -59,7 +60,7 @@ def save(folder: Path, spec: dict[str, Any]) -> str:
 
 
 def quarantined(out: Path) -> dict[str, dict[str, Any]]:
-    lines = [json.loads(line) for line in (out / "quarantine.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (out / "quarantine.jsonl").read_text(encoding="utf-8").splitlines()]
     return {line["case"]: line for line in lines}
 
 
@@ -100,8 +101,10 @@ def good_files(folder: Path) -> dict[str, bytes]:
 
 
 def write_series(folder: Path) -> None:
+    """DICOM slices; writing them leaves the process in the C locale, which is undone."""
     sitk = pytest.importorskip("SimpleITK")
     folder.mkdir(parents=True)
+    before = locale.setlocale(locale.LC_ALL)
     for index, plane in enumerate(VOXELS):
         piece = sitk.GetImageFromArray(plane[None].astype("i2"))
         writer = sitk.ImageFileWriter()
@@ -110,6 +113,7 @@ def write_series(folder: Path) -> None:
             piece.SetMetaData(tag, value)
         writer.SetFileName(str(folder / f"{index}.dcm"))
         writer.Execute(piece)
+    locale.setlocale(locale.LC_ALL, before)
 
 
 def patch(data: bytes, *changes: tuple[int, str, float]) -> bytes:
@@ -307,7 +311,7 @@ def zoo(tmp_path_factory: pytest.TempPathFactory) -> Zoo:
 def test_every_bad_file_is_set_aside_and_every_good_one_is_used(zoo: Zoo) -> None:
     assert zoo.first.returncode == 1, zoo.first.stderr
     assert set(zoo.lines) == set(zoo.wanted)
-    manifest = [json.loads(line)["case"] for line in (zoo.folder / "out" / "manifest.jsonl").read_text().splitlines()]
+    manifest = [json.loads(line)["case"] for line in (zoo.folder / "out" / "manifest.jsonl").read_text(encoding="utf-8").splitlines()]
     assert sorted(manifest) == sorted([*(case_of(unique(f"good.{suffix}")) for suffix in zoo.good), "good-series"])
     assert curate_core.open(zoo.folder / "out").verify() == []
 
@@ -371,7 +375,7 @@ def test_once_mended_nothing_shows_of_it(zoo: Zoo) -> None:
     zoo.mend()
     run = curate(zoo.folder, "run", "spec.json")
     assert run.returncode == 0, run.stdout + run.stderr
-    assert (zoo.folder / "out" / "quarantine.jsonl").read_text() == ""
+    assert (zoo.folder / "out" / "quarantine.jsonl").read_text(encoding="utf-8") == ""
     fresh = curate(zoo.folder, "run", "spec.json", "--output", "fresh")
     assert fresh.returncode == 0
     assert tree(zoo.folder / "out") == tree(zoo.folder / "fresh")

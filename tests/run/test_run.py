@@ -3,10 +3,6 @@
 import json
 import os
 import pickle
-import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
@@ -295,32 +291,6 @@ def test_a_torn_journal_line_is_ignored(lab):
     with path.open("ab") as file:
         file.write(b'00000000 {"type":"part"}\n')
     assert len(Journal(lab.out).parts) > 0
-
-
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("path", ["stack", "dataset filter"])
-def test_a_killed_run_continues_to_the_same_bytes(lab, path, workers, tmp_path):
-    spec = {**lab.spec, **PATHS[path]}
-    lab.run(spec=PATHS[path], output=tmp_path / "reference")
-    reference = lab.tree(tmp_path / "reference")
-    spec["engine"] = {"use": "local", "workers": workers}
-    (lab.folder / "spec.json").write_text(json.dumps(spec))
-    script = "import sys; from curate_core.runner import run; run(sys.argv[1])"
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    kills = 0
-    for attempt in range(30):
-        process = subprocess.Popen([sys.executable, "-c", script, str(lab.folder / "spec.json")], env=environment, start_new_session=True)
-        try:
-            process.wait(timeout=0.25 + 0.03 * attempt)
-            break
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            kills += 1
-            time.sleep(0.02)
-    assert kills > 0
-    lab.run(spec=PATHS[path])
-    assert lab.tree() == reference
 
 
 def test_rois_can_be_found_alone(lab):

@@ -15,7 +15,7 @@ from curate_blosc2.reader import Blosc2Reader
 from curate_blosc2.storing import smallest
 from curate_blosc2.writer import Blosc2Writer
 
-from curate_core import Grid, LayerSource, StepError
+from curate_core import Dataset, Grid, LayerSource, Patches, StepError
 from curate_core.testing import context, make_batch, run_spec
 
 RNG = np.random.default_rng(0)
@@ -263,3 +263,23 @@ def test_a_whole_run(tmp_path: Path) -> None:
     patches = run_spec(again, tmp_path)
     assert len(patches) == 2 * 2 * 2 * 3
     assert np.array_equal(patches[0]["image"], SMOOTH[:20, :20, :20])
+
+
+def test_random_patches_are_read_without_the_rest(tmp_path: Path) -> None:
+    np.save(tmp_path / "ct.npy", SMOOTH)
+    spec = {
+        "version": 1,
+        "name": "patches",
+        "source": {"use": "files", "pattern": "{case}.npy"},
+        "rois": [{"use": "whole"}],
+        "write": [{"use": "blosc2", "path": "{case}.b2nd", "patch": [16, 16, 16]}],
+        "output": "out",
+    }
+    run_spec(spec, tmp_path)
+    dataset = Dataset(tmp_path / "out")
+    patches = Patches(dataset, (8, 9, 10), per_sample=20)
+    for found in (patches[i]["image"] for i in range(20)):
+        z, y, x = np.argwhere(found[0, 0, 0] == SMOOTH)[0]
+        assert found[0, 0, 0] == z + y + x
+        assert np.array_equal(found - found[0, 0, 0], SMOOTH[:8, :9, :10])
+    assert not isinstance(dataset.lazy(0)["image"], np.ndarray)

@@ -12,7 +12,7 @@ from attrs import frozen
 from curate_blosc2.partition import partition
 from curate_blosc2.storing import Codec, Filter
 from curate_core import Batch, Context, Grid, Placement, StepError, Writer, WriteSession, option
-from curate_core.arrays import NDArray
+from curate_core.arrays import ArrayLike, NDArray
 from curate_core.batch import GridOf
 from curate_core.builtin.transforms import cast_checked
 from curate_core.digest import digest_of
@@ -95,6 +95,11 @@ class Blosc2Writer(Writer):
         from curate_blosc2.storing import Guarded
 
         return Guarded(path)[()]
+
+    def lazy(self, path: Path, place: Plain) -> ArrayLike:
+        from curate_blosc2.storing import Guarded
+
+        return Guarded(path)
 
     def write_array(self, path: Path, values: NDArray, grid: Grid, array: str, sample: str) -> None:
         """Write one array into a new file; its folder is there.

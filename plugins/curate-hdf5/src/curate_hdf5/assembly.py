@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 
 from curate_core import Piece, StepError
 from curate_core.model import Plain
-from curate_hdf5.create import Groups, Storage, close_file, create_dataset, create_file, encoded
+from curate_hdf5.create import Groups, Storage, close_file, create_dataset, create_file, encoded, flush
 from curate_hdf5.opening import open_file
 from curate_hdf5.session import attributes_json, beside
 
@@ -75,6 +76,21 @@ def assemble_samples(out: Path, pieces: Sequence[Piece]) -> list[Plain]:
     return places
 
 
+def link_files(out: Path, name: str, files: Sequence[Path]) -> None:
+    """A file of external links: each other file is a group at its path.
+
+    Args:
+        out: the file to make.
+        name: where it will lie in the dataset's folder; links are relative to its folder there.
+        files: relative to the dataset's folder; each counts once.
+    """
+    with _assembling(out) as (groups, _):
+        for file in dict.fromkeys(files):
+            group, last = groups.parent_of(file.as_posix())
+            target = os.path.relpath(file, Path(name).parent).replace(os.sep, "/")
+            group.links.create_external(last, encoded(target), b"/")
+
+
 def assemble_stacks(out: Path, pieces: Sequence[Piece], storage_of: StorageOf) -> list[Plain]:
     """One file of stacks, each of the rows of many.
 
@@ -124,6 +140,7 @@ def _stack(groups: Groups, sources: _Sources, path: str, rows: Sequence[tuple[Pa
         _copy_chunks(target, sources, path, rows)
     elif math.prod(shape):
         _copy_values(target, sources, path, rows)
+    flush(target)
 
 
 def _copy_chunks(target: Any, sources: _Sources, path: str, rows: Sequence[tuple[Path, int]]) -> None:
@@ -169,3 +186,4 @@ def _texts(groups: Groups, path: str, texts: Sequence[str]) -> None:
     many = rows * max(1, _BUFFER // (rows * length))
     for start in range(0, len(column), many):
         dataset[start : start + many] = np.array(column[start : start + many], dtype)
+    flush(dataset)

@@ -95,6 +95,18 @@ def append_to(path: Path) -> Any:
     return h5py.File(h5py.h5f.open(os.fsencode(path), h5py.h5f.ACC_RDWR, _access()))
 
 
+def flush(dataset: Any) -> None:
+    """Write what HDF5 still holds of an ``h5py.Dataset``: of a full disk nobody would hear when Python closes it, and HDF5 may crash.
+
+    Raises:
+        OSError: the disk is full, or fails; its number is in the text.
+    """
+    try:
+        dataset.flush()
+    except RuntimeError as error:
+        raise OSError(str(error)) from error
+
+
 def close_file(file: Any) -> None:
     """Write what HDF5 still holds of an ``h5py.File``, and close it.
 

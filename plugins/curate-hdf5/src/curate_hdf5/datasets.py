@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,12 +11,14 @@ from typing import Any
 from attrs import frozen
 
 from curate_core import SourceError
-from curate_hdf5.links import Fence, Place, resolve
+from curate_hdf5.links import Fence, Place, resolve, within
 from curate_hdf5.opening import opened
 
 LEAST = 5
 """Axes of fewer voxels make no image by themselves: matrices and lists of points have them too."""
 _SHOWN = 20
+_MOST_ENTRIES, _MOST = 100, 1000
+"""NeXus files have few entries; whoever has more candidates than this has to name one anyway."""
 
 
 @frozen
@@ -85,7 +88,8 @@ def find_dataset(path: Path, name: str, fence: Fence) -> tuple[str, Place]:
         raise SourceError(message, where=str(path), hint='name what to read with the reader\'s option "dataset"')
     listed = "; ".join(candidate.describe() for candidate in chosen[:_SHOWN])
     more = f"; and {len(chosen) - _SHOWN} more" if len(chosen) > _SHOWN else ""
-    message = f"{len(chosen)} datasets may be the image: {listed}{more}"
+    count = f"{len(chosen)} datasets" if len(found) < _MOST else f"at least {len(chosen)} datasets"
+    message = f"{count} may be the image: {listed}{more}"
     raise SourceError(message, where=str(path), hint='name one with the reader\'s option "dataset"')
 
 
@@ -97,24 +101,21 @@ def nexus_default(file: Any) -> str | None:
     group, at = file["/"], ""
     for _ in range(8):
         signal = _text(group.attrs.get("signal"))
-        if signal and _has(group, signal):
+        if signal and signal in group.keys():  # noqa: SIM118 - "in group" follows links, into other files too
             return f"{at}/{signal}"
         child = _text(group.attrs.get("default")) or (_only_entry(group) if not at else "")
-        if not child or not _has(group, child) or not hasattr(group[child], "keys"):
+        found = within(group, child) if child else None
+        if not hasattr(found, "keys"):
             return None
-        group, at = group[child], f"{at}/{child}"
+        group, at = found, f"{at}/{child}"
     return None
 
 
-def _has(group: Any, name: str) -> bool:
-    try:
-        return name in group
-    except (KeyError, OSError, RuntimeError, ValueError):
-        return False
-
-
 def _only_entry(root: Any) -> str:
-    entries = [name for name in root if _has(root, name) and _text(root[name].attrs.get("NX_class")) == "NXentry"]
+    if len(root) > _MOST_ENTRIES:
+        return ""
+    found = ((name, within(root, name)) for name in root)
+    entries = [name for name, entry in found if entry is not None and _text(entry.attrs.get("NX_class")) == "NXentry"]
     return entries[0] if len(entries) == 1 else ""
 
 
@@ -126,8 +127,11 @@ def _text(value: Any) -> str:
 
 
 def candidates(path: Path, fence: Fence) -> list[Candidate]:
-    """All datasets of a file that may be images, each once, in the order of their names; those behind external links included."""
-    return list(_search(path, "/", "", fence, set()))
+    """Datasets of a file that may be images, each once, in the order of their names; those behind external links included.
+
+    No more than a thousand: a curated dataset may hold millions.
+    """
+    return list(itertools.islice(_search(path, "/", "", fence, set()), _MOST))
 
 
 def _search(path: Path, start: str, prefix: str, fence: Fence, seen: set[tuple[Path, int]]) -> Iterator[Candidate]:

@@ -19,6 +19,7 @@ import numpy as np
 from attrs import frozen
 
 from curate_core.grid import SPATIAL
+from curate_hdf5.links import within
 
 _SIZES = ("spacing", "voxel_size", "voxelsize", "resolution", "pixel_size")
 _UNITS = ("unit", "units", "spacing_unit", "spacing_units", "voxel_size_unit")
@@ -171,8 +172,8 @@ def _nexus_spacing(group: Any, dataset: Any, axes: str) -> Steps | None:
     for axis, length, name in zip(axes, dataset.shape, names, strict=False):
         if axis not in SPATIAL:
             continue
-        values = group.get(name)
-        if values is None or values.shape != (length,) or length < 2 or values.dtype.kind not in "iuf":
+        values = within(group, name)
+        if getattr(values, "shape", None) is None or values.shape != (length,) or length < 2 or values.dtype.kind not in "iuf":
             return None
         positions = np.asarray(values[:], dtype=np.float64)
         differences = np.diff(positions)

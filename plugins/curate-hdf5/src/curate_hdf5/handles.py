@@ -7,8 +7,12 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from curate_core import LazyArray
+from curate_core.arrays import ArrayLike, Box, NDArray
 from curate_hdf5.filters import require_filters
-from curate_hdf5.lazy import open_dataset
+from curate_hdf5.lazy import PATCH_CACHE_BYTES, mapped_at, open_dataset
 from curate_hdf5.opening import open_file
 
 _FILES, _DATASETS = 16, 64
@@ -25,13 +29,25 @@ class _Open:
     def dataset(self, name: str) -> Any:
         """An ``h5py.Dataset``; the ones used last are kept, with what they have found out of their chunks."""
         if name not in self.datasets:
-            dataset = open_dataset(self.file, name)
+            dataset = open_dataset(self.file, name, PATCH_CACHE_BYTES)
             require_filters(dataset, self.path)
             self.datasets[name] = dataset
             if len(self.datasets) > _DATASETS:
                 self.datasets.popitem(last=False)
         self.datasets.move_to_end(name)
         return self.datasets[name]
+
+
+class _Kept(LazyArray):
+    """A dataset of a file among those that are kept open."""
+
+    def __init__(self, handles: Handles, path: Path, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self.handles, self.path, self.name = handles, path, name
+        self.shape, self.dtype = shape, dtype
+
+    def read_box(self, where: Box) -> NDArray:
+        values: NDArray = self.handles.dataset(self.path, self.name)[where]
+        return values
 
 
 class Handles:
@@ -66,6 +82,16 @@ class Handles:
                 self._close(self._open.popitem(last=False)[1])
         self._open.move_to_end(path)
         return held.dataset(name)
+
+    def lazy(self, path: Path, name: str) -> ArrayLike:
+        """A dataset that is memory-mapped where it lies in one piece, otherwise looked up, and opened if it must be, at each reading."""
+        dataset = self.dataset(path, name)
+        shape, dtype = tuple(dataset.shape), np.dtype(dataset.dtype.str)
+        found = mapped_at(dataset) if shape and not dataset.external else None
+        if found is not None:
+            mapped: ArrayLike = np.memmap(path, dtype, "r", found[1], shape)
+            return mapped
+        return _Kept(self, path, name, shape, dtype)
 
     def forget(self, path: Path) -> None:
         """Close a file, if it is open: it will be written to."""

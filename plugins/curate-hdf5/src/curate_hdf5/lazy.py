@@ -19,12 +19,14 @@ from curate_hdf5.opening import damaged, open_file
 
 CACHE_BYTES = 64 << 20
 """Decoded chunks that are kept at most, unless one alone is larger."""
+PATCH_CACHE_BYTES = 4 << 20
+"""The same where patches are read at random from many datasets that are open at once."""
 _DEFAULT_CACHE = 1 << 20
 """What every HDF5 has at least without being asked."""
 _PRIMES = (521, 5003, 50021, 500009)
 
 
-def cache_bytes(shape: Sequence[int], chunks: Sequence[int] | None, itemsize: int) -> int:
+def cache_bytes(shape: Sequence[int], chunks: Sequence[int] | None, itemsize: int, limit: int = CACHE_BYTES) -> int:
     """Bytes of decoded chunks worth keeping: one layer of chunks across the first axis, which neighbouring boxes share.
 
     Args:
@@ -35,11 +37,11 @@ def cache_bytes(shape: Sequence[int], chunks: Sequence[int] | None, itemsize: in
         return 0
     one = math.prod(chunks) * itemsize
     layer = math.prod(-(-n // c) for n, c in zip(shape[1:], chunks[1:], strict=True))
-    return max(one, min(one * layer, CACHE_BYTES))
+    return max(one, min(one * layer, limit))
 
 
-def open_dataset(file: Any, name: str) -> Any:
-    """An ``h5py.Dataset`` with a chunk cache that fits its chunks."""
+def open_dataset(file: Any, name: str, limit: int = CACHE_BYTES) -> Any:
+    """An ``h5py.Dataset`` with a chunk cache that fits its chunks, of ``limit`` bytes at most unless one alone is larger."""
     import h5py
 
     path = name.encode("utf-8", "surrogateescape")
@@ -48,7 +50,7 @@ def open_dataset(file: Any, name: str) -> Any:
     if plist.get_layout() != h5py.h5d.CHUNKED:
         return h5py.Dataset(found)
     chunks, itemsize = plist.get_chunk(), found.get_type().get_size()
-    size = cache_bytes(found.shape, chunks, itemsize)
+    size = cache_bytes(found.shape, chunks, itemsize, limit)
     if size <= _DEFAULT_CACHE:
         return h5py.Dataset(found)
     access = h5py.h5p.create(h5py.h5p.DATASET_ACCESS)

@@ -92,31 +92,51 @@ def resolve(path: Path, name: str, fence: Fence) -> Place:
     raise SourceError(message, where=str(path))
 
 
+def within(group: Any, name: str) -> Any:
+    """What a name in an ``h5py.Group`` leads to inside of its file; None where it leads nowhere, or into another file."""
+    wanted = f"{group.name}/{name}"
+    for _ in range(MAX_HOPS):
+        try:
+            step = _descend(group.file, Path(group.file.filename), wanted, [])
+        except SourceError:
+            return None
+        if isinstance(step, str):
+            return group.file[step]
+        target, wanted = step
+        if target:
+            return None
+    return None
+
+
 def _walk(path: Path, name: str, parents: list[tuple[Path, str]]) -> str | tuple[str, str]:
+    with opened(path) as file:
+        return _descend(file, path, name, parents)
+
+
+def _descend(file: Any, path: Path, name: str, parents: list[tuple[Path, str]]) -> str | tuple[str, str]:
     """Along hard links; returns the path of the object, or (file, path) that a link on the way leads to; file empty: the same."""
     import h5py
 
     parts = [part for part in name.split("/") if part not in ("", ".")]
-    with opened(path) as file:
-        group, at = file["/"], ""
-        for number, part in enumerate(parts):
-            last = number == len(parts) - 1
-            if last:
-                parents.append((path, at or "/"))
-            link = group.get(part, getlink=True) if part in group.keys() else None  # noqa: SIM118 - "in group" follows the link
-            if link is None:
-                raise _missing(path, group, at, part)
-            rest = "/".join(parts[number + 1 :])
-            if isinstance(link, h5py.ExternalLink):
-                return str(link.filename), f"{link.path}/{rest}" if rest else str(link.path)
-            if isinstance(link, h5py.SoftLink):
-                target = str(link.path) if str(link.path).startswith("/") else f"{at}/{link.path}"
-                return "", f"{target}/{rest}" if rest else target
-            group, at = group[part], f"{at}/{part}"
-            if not last and not isinstance(group, h5py.Group):
-                message = f"{at} is no group, so that there is no {name}"
-                raise SourceError(message, where=str(path))
-        return at or "/"
+    group, at = file["/"], ""
+    for number, part in enumerate(parts):
+        last = number == len(parts) - 1
+        if last:
+            parents.append((path, at or "/"))
+        link = group.get(part, getlink=True) if part in group.keys() else None  # noqa: SIM118 - "in group" follows the link
+        if link is None:
+            raise _missing(path, group, at, part)
+        rest = "/".join(parts[number + 1 :])
+        if isinstance(link, h5py.ExternalLink):
+            return str(link.filename), f"{link.path}/{rest}" if rest else str(link.path)
+        if isinstance(link, h5py.SoftLink):
+            target = str(link.path) if str(link.path).startswith("/") else f"{at}/{link.path}"
+            return "", f"{target}/{rest}" if rest else target
+        group, at = group[part], f"{at}/{part}"
+        if not last and not isinstance(group, h5py.Group):
+            message = f"{at} is no group, so that there is no {name}"
+            raise SourceError(message, where=str(path))
+    return at or "/"
 
 
 def _missing(path: Path, group: Any, at: str, part: str) -> SourceError:

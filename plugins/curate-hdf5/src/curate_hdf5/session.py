@@ -16,7 +16,7 @@ from curate_core.arrays import NDArray
 from curate_core.model import Plain
 from curate_core.templates import PathTemplate
 from curate_core.writing import SampleValues, render_paths
-from curate_hdf5.create import Groups, Storage, append_to, close_file, create_dataset, create_file, encoded, write_attributes
+from curate_hdf5.create import Groups, Storage, append_to, close_file, create_dataset, create_file, encoded, flush, write_attributes
 
 if TYPE_CHECKING:
     from curate_hdf5.writer import Hdf5Writer
@@ -95,20 +95,20 @@ class SampleSession(WriteSession):
                     dataset = create_dataset(groups, inner[name][row], values.dtype, values.shape[1:], storage)
                     if values[row].size:
                         dataset[...] = values[row]
-                    write_attributes(dataset, self._attributes(batch, row, name))
+                    write_attributes(dataset, self._attributes(batch, row, name, values.ndim - 1))
+                    flush(dataset)
                     placed[row][name] = Placement(relative, inner[name][row], values.shape[1:], values.dtype.str)
         return list(placed)
 
-    def _attributes(self, batch: Batch, row: int, name: str) -> dict[str, Any]:
+    def _attributes(self, batch: Batch, row: int, name: str, ndim: int) -> dict[str, Any]:
         grid = grid_of(self.writer, batch, name, row)
-        axes = grid.axes if self.writer.layers is None else f"{_other_letter(grid.axes)}{grid.axes}"
-        found: dict[str, Any] = {"sample": batch.ids[row], "case": batch.case.id, "axes": axes, "affine": grid.affine}
-        if grid.calibrated:
-            found["spacing"] = np.array(grid.spacing, np.float64)
-        if grid.unit:
-            found["unit"] = grid.unit
-        if grid.oriented:
-            found["world"] = "RAS+"
+        found: dict[str, Any] = {"sample": batch.ids[row], "case": batch.case.id}
+        if len(grid.axes) == ndim - (self.writer.layers is not None):  # a transform may give a number a sample
+            axes = grid.axes if self.writer.layers is None else f"{_other_letter(grid.axes)}{grid.axes}"
+            found |= {"axes": axes, "affine": grid.affine}
+            found |= {"spacing": np.array(grid.spacing, np.float64)} if grid.calibrated else {}
+            found |= {"unit": grid.unit} if grid.unit else {}
+            found |= {"world": "RAS+"} if grid.oriented else {}
         box = box_of(batch)
         if box is not None:
             found |= {"start": box[0][row], "stop": box[1][row]}
@@ -193,5 +193,6 @@ class StackSession(WriteSession):
                 dataset.resize(before + len(values), axis=0)
             if values.size:
                 dataset[before:] = values
+            flush(dataset)
         self._counts[key] = before + len(columns[""])
         return before

@@ -11,10 +11,10 @@ import numpy as np
 from attrs import frozen
 
 from curate_core import Batch, Context, Piece, StepError, Writer, WriteSession, option
-from curate_core.arrays import NDArray
+from curate_core.arrays import ArrayLike, NDArray, TakeArray
 from curate_core.builtin.transforms import cast_checked
 from curate_core.model import Plain
-from curate_core.templates import PathTemplate
+from curate_core.templates import PathTemplate, check_relative
 from curate_core.writing import render_paths, unique_in_case
 from curate_hdf5.create import Storage, chunk_shape
 from curate_hdf5.handles import Handles
@@ -33,7 +33,8 @@ class Hdf5Writer(Writer):
     ``case``, ``axes``, ``affine`` (index to world), ``spacing`` and ``unit`` where they are known, ``start`` and ``stop`` (its box), and
     ``attributes`` (JSON). With ``stack``, all arrays of one path are one dataset of shape (samples, *shape) in manifest order, with
     ``PATH.ids``, ``PATH.attributes``, ``PATH.affine``, ``PATH.start`` and ``PATH.stop`` beside it. Chunks are copied as they are
-    when parts become a file: the same bytes for any number of workers.
+    when parts become a file: the same bytes for any number of workers. ``master`` adds a file that holds nothing but external links:
+    ``cases/a.h5`` is its group ``cases/a.h5``.
 
     Examples::
 
@@ -57,6 +58,7 @@ class Hdf5Writer(Writer):
         doc="gzip is read by every HDF5 program, lzf by those with h5py; both with shuffle.", default="gzip"
     )
     level: int = option(doc="Level of gzip.", default=1, ge=1, le=9)
+    master: str = option(doc="Path of one small file more, which links to all others by their relative paths; empty: none.", default="")
     _handles: Handles = attrs.field(init=False, factory=Handles, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
@@ -69,6 +71,7 @@ class Hdf5Writer(Writer):
         if not self.file.endswith((".h5", ".hdf5")):
             message = f"file: {self.file!r} must end in .h5 or .hdf5"
             raise ValueError(message)
+        self._check_master()
         if "array" in PathTemplate(self.file).fields and not self.stack:
             message = "file: {array} has no meaning here, the arrays of a sample share a file; put it into the path"
             raise ValueError(message)
@@ -87,6 +90,20 @@ class Hdf5Writer(Writer):
             if kind not in "biufc":
                 message = f"dtype: {self.dtype!r} is not a type of numbers"
                 raise ValueError(message)
+
+    def _check_master(self) -> None:
+        if self.master and (not self.master.endswith((".h5", ".hdf5")) or "{" in self.master):
+            message = f"master: {self.master!r} must be a plain path that ends in .h5 or .hdf5"
+            raise ValueError(message)
+        if self.master and not PathTemplate(self.file).fields:
+            message = f"master: there is one file, {self.file}, which needs no other that links to it"
+            raise ValueError(message)
+        if self.master:
+            try:
+                check_relative(self.master)
+            except StepError as error:
+                message = f"master: {error}"
+                raise ValueError(message) from error
 
     @property
     def inner(self) -> str:
@@ -122,10 +139,23 @@ class Hdf5Writer(Writer):
 
         return assemble_stacks(out, pieces, self.settled) if self.stack else assemble_samples(out, pieces)
 
+    def index(self) -> str:
+        return self.master
+
+    def make_index(self, out: Path, pieces: Sequence[Piece]) -> None:
+        from curate_hdf5.assembly import link_files
+
+        link_files(out, self.master, [piece.path for piece in pieces])
+
     def read(self, path: Path, place: Plain) -> NDArray:
         if isinstance(place, list):
             return np.asarray(self._handles.dataset(path, place[0])[place[1]])
         return np.asarray(self._handles.dataset(path, str(place))[()])
+
+    def lazy(self, path: Path, place: Plain) -> ArrayLike:
+        if isinstance(place, list):
+            return TakeArray(self._handles.lazy(path, place[0]), place[1], 0)
+        return self._handles.lazy(path, str(place))
 
     def forget(self, path: Path) -> None:
         """Close a file that ``read`` has open: it will be written to."""

@@ -10,7 +10,8 @@ from __future__ import annotations
 import mmap
 import re
 import struct
-from collections.abc import Iterator
+import zlib
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 from curate_core import SourceError
@@ -20,11 +21,12 @@ _SHORT = set(re.findall(b"..", b"AEASATCSDADSDTFDFLISLOLTPNSHSLSSSTTMUIULUS"))
 _START, _ITEM, _DELIMITER = 132, 0xFFFEE000, 0xFFFEE0DD
 _UNDEFINED, _PIXELS = 0xFFFFFFFF, 0x7FE00010
 _ROWS, _COLUMNS, _FRAME = 0x00280010, 0x00280011, 0x7FE00000
-_MISLABELLED, _UNKNOWN_PIECE, _UNKNOWN_TYPE = range(3)  # in the place of tags, of which none is as small
+_MISLABELLED, _UNKNOWN_PIECE, _UNKNOWN_TYPE, _CUT_STREAM = range(4)  # in the place of tags, of which none is as small
 _WRONG = {
     _MISLABELLED: "its transfer syntax says that elements name their types, and they do not",
     _UNKNOWN_PIECE: "its compressed voxels do not lie in pieces one after the other",
     _UNKNOWN_TYPE: "one of its elements names a type that there is not",
+    _CUT_STREAM: "its deflated elements cannot be inflated to their end",
 }
 _FRAME_HEADERS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
 _LOOK_AT, _FREE = 1 << 16, 1 << 20
@@ -49,7 +51,8 @@ def check_lengths(path: Path) -> None:
                         _WRONG[tag], where=str(path), hint="it is damaged: copy it again, or repair it with a tool such as dcmconv"
                     )
                 if tag in sides and length == 2:
-                    sides[tag] = max(struct.unpack_from("<H", data, at)[0], struct.unpack_from(">H", data, at)[0])
+                    # low byte first, as all syntaxes with compressed frames have it; the largest, as icons have rows, too
+                    sides[tag] = max(sides[tag], struct.unpack_from("<H", data, at)[0])
                 if tag == _FRAME:
                     _check_frame(path, data[at : at + min(length, _LOOK_AT)], sides[_ROWS] * sides[_COLUMNS])
                 if length > len(data) - at:
@@ -84,15 +87,15 @@ def frame_pixels(stream: bytes) -> int:
 
 
 def _elements(data: mmap.mmap) -> Iterator[tuple[int, int, int]]:
-    """(place of the value, tag, stated length) of every element, of those inside of sequences too, and of the frames of compressed voxels;
-    ends where other voxels begin.
-    """
+    """(place of the value, tag, stated length) of every element, those inside of sequences and the pieces of compressed voxels included."""
     at, order, implicit, meta = _START, "<", False, True
     syntax = b""
     while at + 8 <= len(data):
         group, element = struct.unpack_from(order + "HH", data, at)
         if meta and group != 2:
             if syntax == _DEFLATED:
+                if not _is_whole(data, at):
+                    yield at, _CUT_STREAM, 0
                 return
             meta, order = False, ">" if syntax == _BIG else "<"
             implicit = data[at + 4 : at + 6] not in _SHORT | _LONG  # whatever the file says: some are not what they say
@@ -117,23 +120,39 @@ def _elements(data: mmap.mmap) -> Iterator[tuple[int, int, int]]:
             yield at, tag, length
         if tag == _SYNTAX:
             syntax = data[at : at + length].rstrip(b"\0 ")
-        if tag == _PIXELS and nested:
-            yield from _frames(data, at, order)
-        if tag == _PIXELS or (nested and kind == b"UN" and not implicit):
+        if tag == _PIXELS:
+            at = (yield from _frames(data, at, order)) if nested else at + length
+            if not any(data[at:]):  # some writers fill the last block of a disk
+                return
+            continue
+        if nested and kind == b"UN" and not implicit:
             return
         sequence = kind == b"SQ" if not implicit else data[at : at + 4] == struct.pack(order + "HH", _ITEM >> 16, _ITEM & 0xFFFF)
         if not (nested or tag == _ITEM or sequence):
             at += length
 
 
-def _frames(data: mmap.mmap, at: int, order: str) -> Iterator[tuple[int, int, int]]:
-    """The pieces of compressed voxels, in the form of elements."""
+def _is_whole(data: mmap.mmap, at: int) -> bool:
+    """Whether a deflated dataset can be inflated to its end."""
+    inflate = zlib.decompressobj(-15)
+    try:
+        while at < len(data) and not inflate.eof:
+            inflate.decompress(data[at : at + _LOOK_AT])
+            at += _LOOK_AT
+    except zlib.error:
+        return False
+    return inflate.eof
+
+
+def _frames(data: mmap.mmap, at: int, order: str) -> Generator[tuple[int, int, int], None, int]:
+    """The pieces of compressed voxels, in the form of elements; returns the place after them."""
     while at + 8 <= len(data):
         group, element, length = struct.unpack_from(order + "HHI", data, at)
         if group << 16 | element != _ITEM:
             if group << 16 | element != _DELIMITER:
                 yield at, _UNKNOWN_PIECE, 0
-            return
+            return at + 8
         at += 8
         yield at, _FRAME, length
         at += length
+    return at

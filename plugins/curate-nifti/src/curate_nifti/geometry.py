@@ -151,7 +151,7 @@ def _other_form(header: Header, affine: NDArray, chosen: str, codes: Mapping[str
 
 def _other_spacing(header: Header, affine: NDArray, steps: list[float], unit: str, factor: float) -> str:
     """What to say where ``pixdim`` and the affine state different voxel sizes; empty where they do not."""
-    used = np.linalg.norm(affine[:3], axis=0)[: len(header.sizes)]
+    used = np.linalg.norm(affine[:3, : len(header.sizes)], axis=0)
     pairs = [(float(a), b) for a, b in zip(used, steps, strict=False) if b]
     if all(abs(a - b) <= _SPACING_TOLERANCE * a for a, b in pairs):
         return ""

@@ -151,7 +151,7 @@ def _parsed(path: Path, block: bytes, mark: bytes) -> tuple[Any, tuple[str, ...]
             message = f"holds {_REFUSED.get(code, f'voxels of the unknown type {code}')}, expected real numbers or colours"
             raise bad(path, message)
         nifti.check_fix(logger=logger, error_level=40)
-    except (HeaderDataError, WrapStructError) as error:
+    except (HeaderDataError, WrapStructError, OverflowError, ValueError) as error:  # it turns NaN and infinity into whole numbers
         raise bad(path, f"has a header that nibabel refuses: {error}") from error
     return nifti, tuple(said)
 
