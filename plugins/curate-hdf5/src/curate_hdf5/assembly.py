@@ -88,7 +88,7 @@ def link_files(out: Path, name: str, files: Sequence[Path]) -> None:
         for file in dict.fromkeys(files):
             group, last = groups.parent_of(file.as_posix())
             target = os.path.relpath(file, Path(name).parent).replace(os.sep, "/")
-            group.links.create_external(last, encoded(target), b"/")
+            group.links.create_external(last, os.fsencode(target), b"/")
 
 
 def assemble_stacks(out: Path, pieces: Sequence[Piece], storage_of: StorageOf) -> list[Plain]:

@@ -59,8 +59,8 @@ def chunk_shape(shape: Sequence[int], itemsize: int, patch: Sequence[int] | None
 
 
 def encoded(name: str) -> bytes:
-    """A path or text as HDF5 stores it."""
-    return name.encode("utf-8", "surrogateescape")
+    """A path in a file as HDF5 stores it; what UTF-8 has not, as in some names of files, is escaped, for h5py reads nothing else."""
+    return name.encode("utf-8", "backslashreplace")
 
 
 def _access() -> Any:

@@ -13,6 +13,7 @@ import numpy as np
 
 from curate_core import LazyArray, MapArray, OpenedArray, SourceError
 from curate_core.arrays import Box, NDArray
+from curate_hdf5.create import encoded
 from curate_hdf5.filters import require_filters
 from curate_hdf5.links import Fence
 from curate_hdf5.opening import damaged, open_file
@@ -44,7 +45,7 @@ def open_dataset(file: Any, name: str, limit: int = CACHE_BYTES) -> Any:
     """An ``h5py.Dataset`` with a chunk cache that fits its chunks, of ``limit`` bytes at most unless one alone is larger."""
     import h5py
 
-    path = name.encode("utf-8", "surrogateescape")
+    path = encoded(name)
     found = h5py.h5d.open(file.id, path)
     plist = found.get_create_plist()
     if plist.get_layout() != h5py.h5d.CHUNKED:
