@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
-from curate_core import Dataset
+from curate_core import Dataset, RequestError, SpecError
 from curate_core.testing import run_spec, values
 
 VOLUMES = {name: values((24, 40, 40), "uint16", name) for name in ("a", "b", "c")}
@@ -93,3 +93,23 @@ def test_two_samples_of_one_path_are_refused(tmp_path: Path) -> None:
         run_spec(spec, tmp_path)
     assert "{case}" in str(caught.value)
     assert not (tmp_path / "out" / "dataset.json").exists()
+
+
+def test_paths_in_a_spec_that_cannot_be_filled_in(tmp_path: Path) -> None:
+    spec = spec_of(tmp_path, "samples")
+    spec["read"] = {"*": {"use": "hdf5", "dataset": "{case!r}"}}
+    with pytest.raises(SpecError, match=r"read.\*.dataset: .* is not a plain name"):
+        run_spec(spec, tmp_path)
+    with h5py.File(tmp_path / "d.h5", "w") as file:
+        file["raw"] = VOLUMES["a"]
+    spec |= {"source": {"use": "files", "pattern": "{case}.h5"}, "read": {"*": {"use": "hdf5", "dataset": "{stain}"}}}
+    dataset = run_spec(spec, tmp_path)
+    (row,) = dataset.quarantined()
+    assert "an option takes the attribute 'stain', which this case has not" in row["reason"]
+
+
+def test_a_master_that_takes_the_place_of_a_file(tmp_path: Path) -> None:
+    spec = spec_of(tmp_path, "cases")
+    spec["write"] = [{"use": "hdf5", "file": "{case}.h5", "path": "{roi}", "master": "b.h5"}]
+    with pytest.raises(RequestError, match="two writers take the path b.h5"):
+        run_spec(spec, tmp_path)
