@@ -21,6 +21,8 @@ WHOLE_BYTES = 1 << 20
 """Chunks of samples that are read whole are cut until they have no more bytes."""
 PATCH_BYTES = 128 << 10
 """Chunks of arrays that are read in patches are cut until they have no more bytes."""
+_ATTRIBUTES = 32
+"""Attributes of a dataset that stay in its header."""
 
 
 @frozen
@@ -188,6 +190,8 @@ def create_dataset(groups: Groups, path: str, dtype: np.dtype[Any], shape: Seque
     group, name = groups.parent_of(path)
     creation = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     creation.set_obj_track_times(False)
+    # Otherwise more than 8 attributes get a heap and a tree of their own, and HDF5 1.14.2 crashes when it copies those.
+    creation.set_attr_phase_change(_ATTRIBUTES, 0)
     if storage.chunks is not None and len(shape):
         creation.set_chunk(storage.chunks)
         if storage.compression != "none" and dtype.itemsize > 1:
