@@ -1,13 +1,14 @@
 """Patches of two images, and an untrained network that looks at them small."""
 
 import numpy as np
-import torch
-from curate_classify.resnet import ResNet34
+import pytest
 
 from curate_core.runner import run
 
 
 def recipe(folder):
+    torch = pytest.importorskip("torch")
+    resnet = pytest.importorskip("curate_classify.resnet")
     (folder / "images").mkdir()
     for number, name in enumerate(("one", "two")):
         np.save(folder / "images" / f"{name}.npy", np.random.default_rng(number).integers(0, 256, (3, 32, 64), dtype=np.uint8))
@@ -22,7 +23,7 @@ def recipe(folder):
     run(spec, folder=folder, workers=0)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
-        torch.save(ResNet34().state_dict(), folder / "weights.pth")
+        torch.save(resnet.ResNet34().state_dict(), folder / "weights.pth")
     return [
         f'source.path=["{folder / "patches"}"]',
         f"filter.0.weights={folder / 'weights.pth'}",
