@@ -288,11 +288,11 @@ def _article(kind: str) -> str:
 
 
 def _named(distribution: metadata.Distribution | None) -> tuple[str, str]:
-    """Name and version; what a failed installation left behind may have neither."""
+    """Name and version; what a failed installation left behind may have neither, which the importlib_metadata package calls an error."""
     try:
         found: Any = {} if distribution is None else distribution.metadata
         return str(found.get("Name") or "unknown"), str(found.get("Version") or "0")
-    except TypeError:
+    except (TypeError, OSError):
         return "unknown", "0"
 
 

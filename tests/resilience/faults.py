@@ -2,8 +2,8 @@
 
 The library counts every operation that changes files below one folder, over all processes of a run. A ``Rule`` picks one of them and says
 what happens there. After a kill, ``cut_power`` takes back what a power cut could have: names that were given or removed since the last
-``syncfs`` (all of the last ones, as file systems with ordered metadata keep a beginning of what was done), and content that was written
-since the last sync of its file. It trusts only ``syncfs`` for names, which is harsher than ext4, XFS and btrfs are.
+``syncfs`` (either all of the last ones, as file systems with ordered metadata keep a beginning of what was done, or any that have nothing to
+do with those that stay), and content that was written since the last sync of its file. That is harsher than ext4, XFS and btrfs are.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import random
 import shutil
 import struct
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from attrs import frozen
@@ -136,11 +137,10 @@ def build(folder: Path) -> Path:
 
 @frozen
 class Cut:
-    """What a power cut took: names taken back, files that lost content, the number of the operation after which names were lost."""
+    """What a power cut took: names taken back, and files that lost content."""
 
     names: int
     files: int
-    after: int
 
 
 def cut_power(control: Control, rng: random.Random) -> Cut:
@@ -148,13 +148,35 @@ def cut_power(control: Control, rng: random.Random) -> Cut:
     assert control.grave is not None
     ops = [op for op in control.ops() if op.result >= 0]
     barrier = max((op.number for op in ops if op.name == "syncfs"), default=0)
-    last = ops[-1].number if ops else 0
-    after = rng.choice([barrier, rng.randint(barrier, last) if last > barrier else last, last])
-    names = 0
-    for op in reversed(ops):
-        if op.number > after:
-            names += _take_back(op, control.root, control.grave)
-    return Cut(names, _lose_content(ops, control.root, rng), after)
+    unsure = [op for op in ops if op.number > barrier]
+    how = rng.choice(["all are there", "a beginning", "any"])
+    lost: list[Op] = []
+    if how == "a beginning" and unsure:
+        after = rng.randint(barrier, unsure[-1].number)
+        lost = [op for op in unsure if op.number > after]
+    elif how == "any":
+        lost = _independent(unsure, control.root, rng)
+    names = sum(_take_back(op, control.root, control.grave) for op in reversed(lost))
+    return Cut(names, _lose_content(ops, control.root, rng))
+
+
+def _independent(unsure: Sequence[Op], root: Path, rng: random.Random) -> list[Op]:
+    """Some of the operations on names, such that none that stays has to do with them; what a sync of their folder covers stays."""
+    synced = {op.path: op.number for op in unsure if op.name == "fsync" and (root / op.path).is_dir()}
+    kept: set[str] = set()
+    lost = []
+    share = rng.choice([0.2, 0.5, 0.9])
+    for op in reversed(unsure):
+        if op.name in ("write", "fsync", "open", "fallocate"):
+            continue
+        touched = [path for path in (op.path, op.other) if path]
+        related = any(a == b or a.startswith(f"{b}/") or b.startswith(f"{a}/") for a in touched for b in kept)
+        covered = all(synced.get(path.rpartition("/")[0], 0) > op.number for path in touched)
+        if related or covered or rng.random() > share:
+            kept.update(touched)
+        else:
+            lost.append(op)
+    return lost[::-1]
 
 
 def _take_back(op: Op, root: Path, grave: Path) -> int:
@@ -193,8 +215,9 @@ def _lose_content(ops: list[Op], root: Path, rng: random.Random) -> int:
         elif op.name == "write" and op.length:
             unsynced.setdefault(op.inode, []).append((op.offset, op.length))
     lost = 0
+    luck = rng.choice([0.0, 0.5, 0.9, 0.97])
     for inode, writes in sorted(unsynced.items()):
-        how = rng.choice(["cut", "zeros", "kept"])
+        how = "kept" if rng.random() < luck else rng.choice(["cut", "zeros"])
         path = files.get(inode)
         if path is None or how == "kept":
             continue
