@@ -47,9 +47,9 @@ class ListSource(Source):
 
     A layer is an object with ``files`` (a path or a list) or ``uri``, optionally ``join``, ``spacing`` and ``unit``; its other keys are
     options of its reader. With a table, ``case`` names the column of the id, ``layers`` describes the layers with ``"{column}"`` in place
-    of values, and all columns become attributes; what a row leaves empty comes from ``defaults``, and a key of a layer for which the row has
-    null is left out. A JSON table may also hold ``layers`` in each of its objects. An address such as ``file://layers/a.zarr``, and one
-    with a format in front of it, is relative to ``root``, as files are.
+    of values, and all columns become attributes; what a row leaves empty comes from ``defaults``, and a key of a layer for which the row
+    has null is left out. A JSON table may also hold ``layers`` in each of its objects. An address such as ``file://layers/a.zarr``, and
+    one with a format in front of it, is relative to ``root``, as files are.
 
     Example::
 

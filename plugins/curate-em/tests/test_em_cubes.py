@@ -45,6 +45,10 @@ class TestTotalGigabytes(FilterTests):
         return make_batch(values((6, 3, 4, 5)), attributes={"nbytes": np.full(6, 1000)})
 
 
+class TestTotalGigabytesOfNoLimit(FilterTests):
+    component = TotalGigabytes
+
+
 class Watched(LazyArray):
     """An array that remembers how many voxels were read."""
 
@@ -218,7 +222,8 @@ def test_mistakes() -> None:
         find(make_case(np.ones((8, 8, 8, 3), np.uint8), "zyxc"))
     with pytest.raises(StepError, match=r"layer 'overview' has 'zyxc'"):
         find(
-            Case("a", {**case_of(voxels).layers, "overview": make_case(np.ones((4, 4, 4, 3), np.uint8), "zyxc").image()}), overview="overview"
+            Case("a", {**case_of(voxels).layers, "overview": make_case(np.ones((4, 4, 4, 3), np.uint8), "zyxc").image()}),
+            overview="overview",
         )
     with pytest.raises(StepError, match=r"sparse-cubes cuts volumes with the axes zyx, layer 'image' has 'xyz'"):
         find(make_case(voxels, "xyz"))
@@ -229,7 +234,9 @@ def test_overview_edges_partition_the_overview() -> None:
     """Each coarse voxel belongs to one cube, whatever the factor and offset."""
     for factor, first in ((2.0, 0.5), (2.0, -0.5), (3.0, 1.0), (4.5, 1.75), (128.0, 60.5)):
         n = int((1000 - 1 - first) // factor) + 1
-        overview = Overview(np.empty((n, n, n), np.uint8) if n < 50 else np.broadcast_to(np.uint8(0), (n, n, n)), (factor,) * 3, (first,) * 3)
+        overview = Overview(
+            np.empty((n, n, n), np.uint8) if n < 50 else np.broadcast_to(np.uint8(0), (n, n, n)), (factor,) * 3, (first,) * 3
+        )
         starts = np.arange(0, 1000, 250)
         low, high = overview.edges([(starts, starts + 250)] * 3)[0]
         assert low[0] == 0

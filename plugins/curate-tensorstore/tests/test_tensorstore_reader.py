@@ -291,7 +291,7 @@ def write_pyramid(folder, voxels, factors, offset):
     for factor in factors:
         volume.add_scale(factor)
     volume.commit_info()
-    for mip, factor in enumerate(factors, 1):
+    for mip in range(1, len(factors) + 1):
         level = cloudvolume.CloudVolume(f"file://{folder}", mip=mip, compress=False, progress=False)
         level[:, :, :] = np.full(level.shape, mip, voxels.dtype)
     return folder

@@ -10,7 +10,7 @@ from attrs import frozen
 
 from curate_core import Batch, Context, Features, Filter, Scope, StepError, Verdict, option
 from curate_core.arrays import NDArray
-from curate_core.kinds import DATASET
+from curate_core.kinds import DATASET, SAMPLE
 
 _GIGABYTE = 1_000_000_000
 
@@ -29,7 +29,9 @@ class TotalGigabytes(Filter):
     """
 
     version: ClassVar[int] = 1
-    gb: float = option(doc="Gigabytes (10^9 bytes) of samples at the most, before they are compressed.", gt=0)
+    gb: float | None = option(
+        doc="Gigabytes (10^9 bytes) of samples at the most, before they are compressed; null: all stay.", default=None, gt=0
+    )
     within: Scope = option(doc="Among which samples: case, dataset, or the cases that share an attribute.", default=DATASET)
 
     def __attrs_post_init__(self) -> None:
@@ -38,18 +40,22 @@ class TotalGigabytes(Filter):
             raise ValueError(message)
 
     def scope(self) -> Scope:
-        return self.within
+        return self.within if self.gb is not None else SAMPLE
 
     def needs_pixels(self) -> bool:
         return False
 
     def score(self, batch: Batch, context: Context) -> Mapping[str, NDArray]:
+        if self.gb is None:
+            return {}
         if "nbytes" not in batch.attributes:
             message = "the samples have no attribute nbytes, which tells their size"
             raise StepError(message, where=f"case {batch.case.id}", hint="find them with sparse-cubes, or use limit")
         return {"nbytes": np.asarray(batch.attributes["nbytes"], np.int64)}
 
     def keep(self, features: Features, context: Context) -> Verdict:
+        if self.gb is None:
+            return Verdict(np.ones(len(features), bool))
         order = context.rng().permutation(len(features))
         order = order[np.argsort(~features.existing[order], kind="stable")]
         keep = np.zeros(len(features), bool)

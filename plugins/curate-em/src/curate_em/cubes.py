@@ -29,8 +29,8 @@ class SparseCubes(RoiFinder):
     ``min_thickness``, are passed over. Padding is looked for in ``overview``, a coarser layer of the same extent, so that of the volume
     itself nothing is read; without one, in the volume, cube by cube as they are drawn.
 
-    Cubes are called ``<label>-ROI-x<from>-<to>_y<from>-<to>_z<from>-<to>``. A volume of up to ``min_gb`` passes whole, called ``<label>``. The
-    ROI attributes ``cropped``, ``padding`` (its share) and ``nbytes`` serve in ``when`` and in filters.
+    Cubes are called ``<label>-ROI-x<from>-<to>_y<from>-<to>_z<from>-<to>``. A volume of up to ``min_gb`` passes whole, called ``<label>``.
+    The ROI attributes ``cropped``, ``padding`` (its share) and ``nbytes`` serve in ``when`` and in filters.
 
     Example::
 
@@ -38,14 +38,18 @@ class SparseCubes(RoiFinder):
     """
 
     version: ClassVar[int] = 1
-    size: int | tuple[int, int, int] = option(doc="Voxels of a cube along each side: one number, or three along z, y, x.", default=256, ge=1)
+    size: int | tuple[int, int, int] = option(
+        doc="Voxels of a cube along each side: one number, or three along z, y, x.", default=256, ge=1
+    )
     gb: float | None = option(doc="Gigabytes (10^9 bytes) of cubes of a volume at the most; null: no limit.", default=5.0, gt=0)
     count: int | None = option(doc="Cubes of a volume at the most; null: no limit.", default=None, ge=1)
     padding_value: float | None = option(doc="The value of voxels that hold no data; null: there are none.", default=0.0)
     max_padding: float = option(doc="Cubes are passed over where padding covers this share or more.", default=0.3, gt=0, le=1)
     min_thickness: int = option(doc="Cubes with fewer voxels along any side are passed over.", default=5, ge=1)
     min_gb: float = option(doc="Volumes of up to so many gigabytes pass whole.", default=0.0, ge=0)
-    overview: str | None = option(doc="A coarser layer of the same extent, where padding is looked for; null: the layer itself.", default=None)
+    overview: str | None = option(
+        doc="A coarser layer of the same extent, where padding is looked for; null: the layer itself.", default=None
+    )
     layer: str | None = option(doc="The layer to cut; null: the only one besides the overview.", default=None)
     label: str | None = option(
         doc="What the names of cubes begin with, such as {name}_s{mip}, filled in with the case's attributes; null: the last part of the"

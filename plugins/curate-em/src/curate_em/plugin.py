@@ -15,7 +15,9 @@ def curate_register_roi_finders() -> Iterator[Provider]:
     """Patches and cubes of volumes."""
     yield Provider("roi_finder", "em-sections", "Patches of xy, xz and yz sections, as CEM500K cut them.", "curate_em.sections:EmSections")
     yield Provider("roi_finder", "around-patches", "Flipbooks and subvolumes around patches cut earlier.", "curate_em.around:AroundPatches")
-    yield Provider("roi_finder", "sparse-cubes", "Cubes at random places of a volume too large to take whole.", "curate_em.cubes:SparseCubes")
+    yield Provider(
+        "roi_finder", "sparse-cubes", "Cubes at random places of a volume too large to take whole.", "curate_em.cubes:SparseCubes"
+    )
 
 
 @hookimpl

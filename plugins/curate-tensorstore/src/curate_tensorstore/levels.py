@@ -65,7 +65,10 @@ def level(
 
 
 def steps_between(fine: Level, coarse: Level) -> dict[str, Plain]:
-    """``factor`` and ``first``: length and first centre of coarse voxels in fine ones, along z, y and x; empty where the levels do not say."""
+    """``factor`` and ``first``: length and first centre of coarse voxels in fine ones, along z, y and x.
+
+    Empty where the levels do not say.
+    """
     if fine.spacing is None or coarse.spacing is None or fine.unit != coarse.unit:
         return {}
     places = [[axis for axis in level.axes if axis in "zyx"] for level in (fine, coarse)]
