@@ -209,6 +209,8 @@ def test_small_volumes_pass_whole() -> None:
     assert (table.attributes["cropped"].tolist(), table.roi_names(case_of(voxels))) == ([False], ["brain"])
     assert voxels.voxels == 0
     assert len(find(case_of(voxels), size=16, min_gb=16 * 32 * 48 / 1e9 - 1e-9)) == 0
+    plane = find(make_case(np.zeros((5, 7), np.uint8), "yx"), min_gb=1)
+    assert boxes_of(plane) == [(slice(0, 5), slice(0, 7))]
 
 
 def test_mistakes() -> None:

@@ -65,11 +65,14 @@ class SparseCubes(RoiFinder):
             message = f"the name {label!r} contains {MARK!r}, which marks the place of a patch in its name"
             raise StepError(message, where=f"case {case.id}", hint="give the case another name")
         name, image = self._layer(case)
-        shape = np.array(image.grid.spatial_shape)
+        axes, shape = image.grid.spatial_axes, np.array(image.grid.spatial_shape)
         voxel = nbytes(image.array) // max(1, math.prod(shape.tolist()))
         label = label.replace("{", "{{").replace("}", "}}")
-        if nbytes(image.array) <= self.min_gb * GIGABYTE:
-            return _table(np.zeros((1, 3), np.int64), shape[None], np.zeros(1), voxel, name, label, cropped=False)
+        if nbytes(image.array) <= round(self.min_gb * GIGABYTE):
+            return _table((np.zeros_like(shape)[None], shape[None], axes), np.zeros(1), voxel, name, label, cropped=False)
+        if axes != "zyx":
+            message = f"sparse-cubes cuts volumes with the axes zyx, layer {name!r} has {image.grid.axes!r}"
+            raise StepError(message, where=f"case {case.id}", hint="put transpose under preprocess")
         edges = self._edges(shape)
         order = self._order(edges, context)
         paddings: Paddings = Unpadded()
@@ -77,18 +80,14 @@ class SparseCubes(RoiFinder):
             paddings = paddings_of(overview_of(case, self.overview, name, image), edges, self.padding_value)
         rows, shares = self._choose(order, edges, voxel, paddings, case)
         starts, stops = (np.stack([edge[i][rows[:, axis]] for axis, edge in enumerate(edges)], axis=1) for i in (0, 1))
-        return _table(starts, stops, shares, voxel, name, label + _ROI, cropped=True)
+        return _table((starts, stops, axes), shares, voxel, name, label + _ROI, cropped=True)
 
     def _layer(self, case: Case) -> tuple[str, Image]:
         names = [name for name in case.images() if name != self.overview] if self.layer is None else [self.layer]
         if len(names) != 1:
             message = f"the case has {len(names)} layers to choose from ({', '.join(names) or 'none'})"
             raise StepError(message, where=f"case {case.id}", hint='name it with "layer"')
-        image = case.image(names[0])
-        if image.grid.spatial_axes != "zyx":
-            message = f"sparse-cubes cuts volumes with the axes zyx, layer {names[0]!r} has {image.grid.axes!r}"
-            raise StepError(message, where=f"case {case.id}", hint="put transpose under preprocess")
-        return names[0], image
+        return names[0], case.image(names[0])
 
     def _edges(self, shape: NDArray) -> list[tuple[NDArray, NDArray]]:
         """(starts, stops) of the cubes along z, y and x, without those that are too thin."""
@@ -141,7 +140,8 @@ def _sorted(rows: list[tuple[int, ...]], shares: list[float]) -> tuple[NDArray, 
     return np.array([rows[i] for i in order], np.int64).reshape(-1, 3), np.array([shares[i] for i in order], np.float64)
 
 
-def _table(starts: NDArray, stops: NDArray, padding: NDArray, voxel: int, layer: str, name: str, *, cropped: bool) -> RoiTable:
+def _table(boxes: tuple[NDArray, NDArray, str], padding: NDArray, voxel: int, layer: str, name: str, *, cropped: bool) -> RoiTable:
+    starts, stops, axes = boxes
     sizes = np.prod(stops - starts, axis=1, dtype=np.int64) * voxel
     attributes = {"cropped": np.full(len(starts), cropped), "padding": padding, "nbytes": sizes}
-    return RoiTable.boxes(starts, stops, "zyx", layers=(layer,), attributes=attributes, name=name)
+    return RoiTable.boxes(starts, stops, axes, layers=(layer,), attributes=attributes, name=name)
