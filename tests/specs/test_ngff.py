@@ -304,7 +304,7 @@ def test_what_fails_for_good_costs_only_itself_and_is_done_by_the_next_run(layer
         row_of("gone", f"precomputed://{server.url}/gone"),
         row_of("deep", "precomputed://file://fly", mip=7),
     ]
-    listed, settings = table(tmp_path, rows), ("rois.0.count=2", "read.*.retries=1")
+    listed, settings = table(tmp_path, rows), ("rois.0.count=2", "read.em.retries=1", "read.overview.retries=1")
     assert sparse(listed, folder, tmp_path / "out", *settings).exit_code == 1
     reasons = {row["case"]: row["reason"] for row in curate_core.open(tmp_path / "out").quarantined()}
     assert set(reasons) == {"worm", "gone", "deep"}
