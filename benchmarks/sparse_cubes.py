@@ -1,11 +1,10 @@
 """Sparse cubes: the rate from a local precomputed layer against cloud-volume's, and the memory that a file of 10 GB takes.
 
 The layer holds raw chunks of 64 voxels, written by cloud-volume without compression. Cubes of 256 are read in the grid of the chunks, as
-sparse-cubes draws them, and cubes of 64 at any place. What a user gets is the third figure: cloud-volume in the loop of a download script,
-each cube written with SimpleITK as .nrrd, against a whole run of specs/em/ngff.json without workers, checksums and records included. Seconds
-are without the imports of either. Cubes are read without
-a cache, as that spec does. The volume of 10 GB is a sparse .nrrd with data in some cubes; memory is the peak of what all processes
-of the run hold beside mapped files.
+sparse-cubes draws them, and cubes of 64 at any place, both without a cache. What a user gets is the third figure: cloud-volume in the loop
+of a download script, each cube written with SimpleITK as .nrrd, against a whole run of specs/em/ngff.json without workers, checksums and
+records included. Seconds are without the imports of either. The volume of 10 GB is a sparse .nrrd with data in some cubes; memory is the
+peak of what all processes of the run hold beside mapped files.
 
     python benchmarks/sparse_cubes.py [--runs 3] [--cubes 40] [--gigabytes 10]
 """

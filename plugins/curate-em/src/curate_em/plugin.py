@@ -28,7 +28,8 @@ def curate_register_transforms() -> Iterator[Provider]:
 
 @hookimpl
 def curate_register_filters() -> Iterator[Provider]:
-    """What a training set holds often enough, or has no room for."""
+    """What a training set holds often enough, has no room for, or learns nothing from."""
     summary = "Drops samples that look like another, by difference hash."
     yield Provider("filter", "near-duplicates", summary, "curate_em.duplicates:NearDuplicates")
     yield Provider("filter", "total-gb", "Keeps a seeded choice of so many gigabytes.", "curate_em.budget:TotalGigabytes")
+    yield Provider("filter", "structure", "Drops blank and noisy patches.", "curate_em.structure:Structure")
