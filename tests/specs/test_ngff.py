@@ -2,6 +2,7 @@
 
 import functools
 import http.server
+import json
 import re
 import threading
 import time
@@ -316,3 +317,31 @@ def test_what_fails_for_good_costs_only_itself_and_is_done_by_the_next_run(layer
     assert sparse(listed, folder, tmp_path / "out", *settings).exit_code == 1
     assert {row["case"] for row in curate_core.open(tmp_path / "out").quarantined()} == {"gone", "deep"}
     assert len(check(tmp_path / "out", truth, {"fly": 0, "worm": 0})) == 4
+
+
+def test_a_layer_of_terabytes_takes_seconds_and_little_memory(tmp_path):
+    """4 TB by their shape; the overview says that data are in one corner. A budget of memory that could not hold one slice is kept."""
+    steps = (1, 128)
+    for level, step in enumerate(steps):
+        shape = [-(-n // step) for n in (10_000, 20_000, 20_000)]
+        metadata = {"fill_value": 3, "data_type": "uint8"}
+        spec = {"driver": "zarr3", "kvstore": f"file://{tmp_path}/big.zarr/s{level}/", "metadata": metadata}
+        layout = ts.ChunkLayout(chunk_shape=[64, 64, 64])
+        store = ts.open(spec, dtype="uint8", shape=shape, create=True, chunk_layout=layout).result()
+        if level:
+            values = np.zeros(shape, np.uint8)
+            values[20:40, 40:80, 100:150] = 9
+            store.write(values).result()
+    axes = [{"name": name, "type": "space", "unit": "nanometer"} for name in "zyx"]
+    datasets = [{"path": f"s{i}", "coordinateTransformations": [{"type": "scale", "scale": [4.0 * s] * 3}]} for i, s in enumerate(steps)]
+    attributes = {"ome": {"version": "0.5", "multiscales": [{"axes": axes, "datasets": datasets}]}}
+    (tmp_path / "big.zarr/zarr.json").write_text(json.dumps({"zarr_format": 3, "node_type": "group", "attributes": attributes}))
+    (tmp_path / "layers.csv").write_text("volume_name,download_url\nbig,zarr://file://big.zarr\n")
+    settings = [f"source.table={tmp_path / 'layers.csv'}", f"source.root={tmp_path}", "rois.0.count=3", 'engine.memory="800 MB"']
+    assert run(SPEC, settings=settings, output=tmp_path / "out", workers=2).exit_code == 0
+    found = cubes(tmp_path / "out")
+    assert len(found) == 3
+    for _, _, box, image in found.values():
+        assert [s.stop - s.start for s in box] == [256] * 3
+        assert all(low * 128 <= s.start < high * 128 for s, (low, high) in zip(box, ((20, 40), (40, 80), (100, 150)), strict=True))
+        assert np.unique(SimpleITK.GetArrayFromImage(image)).tolist() == [3]
