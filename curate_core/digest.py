@@ -139,9 +139,12 @@ def known_content(path: Path, companions: Sequence[Path]) -> Known:
 def source_key(case: CaseSource, digests: Mapping[Path, str], seed: int) -> str:
     """What a case depends on before any step: contents, names within it, attributes and seed; not where its files lie."""
     layers = {
-        name: [[digests[file] for file in layer.files], layer.uri, layer.join, layer.spacing, layer.unit, _placeless(layer.options, case)]
+        name: [
+            [digests[file] for file in layer.files], _relative(layer.uri, case), layer.join, layer.spacing, layer.unit,
+            _placeless(layer.options, case),
+        ]
         for name, layer in case.layers.items()
-    }
+    }  # fmt: skip
     roles = {name: [role.inputs, role.targets] for name, role in case.roles.items()}
     return key_of("source", case.id, list(layers.items()), case.attributes, roles, seed)
 
@@ -158,8 +161,15 @@ def source_names(case: CaseSource) -> dict[str, Plain]:
     described: dict[str, Plain] = {}
     for name, layer in case.layers.items():
         files = [os.path.relpath(file, case.root).replace(os.sep, "/") for file in layer.files]
-        described[name] = files or ([layer.uri] if layer.uri else [])
+        described[name] = files or ([_relative(layer.uri, case)] if layer.uri else [])
     return described
+
+
+def _relative(uri: str, case: CaseSource) -> str:
+    """An address; one of a place below the source's root counts from there, as files do."""
+    before, mark, path = uri.partition("file://")
+    below = mark and path.startswith("/") and Path(path).is_relative_to(case.root) and case.root != Path("/")
+    return f"{before}{mark}{Path(path).relative_to(case.root).as_posix()}" if below else uri
 
 
 def step_identity(step: Step) -> Plain:

@@ -27,6 +27,7 @@ WELL_KNOWN = {
     ".rec": "curate-mrc", ".tif": "curate-tiff", ".tiff": "curate-tiff",
     ".png": "curate-imageio", ".jpg": "curate-imageio", ".jpeg": "curate-imageio",
     ".bmp": "curate-imageio", ".avi": "curate-imageio", ".mp4": "curate-imageio", ".mov": "curate-imageio", ".mkv": "curate-imageio",
+    ".zarr": "curate-tensorstore", ".n5": "curate-tensorstore", ".precomputed": "curate-tensorstore",
 }  # fmt: skip
 """Suffix -> the distribution that reads it, for the hint when none is installed."""
 
