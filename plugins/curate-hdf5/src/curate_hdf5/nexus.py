@@ -26,8 +26,8 @@ class NexusReader(Reader):
 
     The layer has the axes azx (angle, detector row, detector column) and holds exactly the frames that ``image_key`` calls projections
     (0), wherever flat (1) and dark fields (2) stand; ``normalize-flats`` divides by them. Paths are those of the file's layout, unless
-    options name others. Frames are read in chunks of rows: of ``chunk`` at most, fewer where these would need more than ``memory``. The file may
-    keep its frames in any way that HDF5 has, virtual datasets, external links and compressed chunks included.
+    options name others. Frames are read in chunks of rows: of ``chunk`` at most, fewer where these would need more than ``memory``. The
+    file may keep its frames in any way that HDF5 has, virtual datasets, external links and compressed chunks included.
 
     Example::
 
