@@ -6,6 +6,12 @@ import h5py
 import numpy as np
 
 DARK = 100
+MASK_OF_A_FILE = [
+    'preprocess=[{"use": "normalize-flats", "layer": "scan", "normalize": true}]',
+    'source.beside={"mask": "m{scan}.npy"}',
+    'read.mask={"use": "npy", "axes": "azx"}',
+]
+"""Settings by which a spec takes the mask from a plain file beside each scan, however that was made."""
 
 
 def counts(angles=24, rows=6, columns=40, shift=0, turns=1):
@@ -51,3 +57,13 @@ def write_shifts(folder: Path, count=5, first=1000, **size):
     """Numbered scans of one sample."""
     for shift in range(count):
         write_scan(folder / f"{first + shift}.nxs", *counts(shift=2 * shift, **size))
+
+
+def write_mask(path: Path, shape, rows):
+    """(angle, row, column) bool: row -> ranges of columns that are masked, over all angles but the first."""
+    mask = np.zeros(shape, bool)
+    for row, ranges in rows.items():
+        for first, last in ranges:
+            mask[1:, row, first:last] = True
+    np.save(path, mask)
+    return mask

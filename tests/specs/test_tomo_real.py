@@ -17,10 +17,11 @@ import curate_core
 from curate_core.runner import run
 
 ROOT = Path(__file__).parents[2]
-SPECS = {mode: ROOT / f"specs/tomo/{mode}.json" for mode in ("raw", "dynamic")}
-PATHS = ["specs/tomo/raw.json", "specs/tomo/dynamic.json", "specs/tomo/paired.json", "specs/tomo/patch.json"]
+SPECS = {mode: ROOT / f"specs/tomo/{mode}.json" for mode in ("raw", "paired", "dynamic", "patch")}
+TESTED = "specs/tomo/raw.json specs/tomo/paired.json specs/tomo/dynamic.json specs/tomo/patch.json"
 scans = runpy.run_path(str(Path(__file__).with_name("scans.py")))
 counts, write_scan, write_shifts, formula = scans["counts"], scans["write_scan"], scans["write_shifts"], scans["expected"]
+write_mask, MASK_OF_A_FILE = scans["write_mask"], scans["MASK_OF_A_FILE"]
 
 SHARED: dict[str, tuple[str, Any]] = {
     "root": ("output", "data"), "samples": ("source.samples", 1), "start": ("source.start", 0), "hdf-root": ("source.first", "1000.nxs"),
@@ -32,6 +33,18 @@ DEFAULTS = {  # every option of the source document that such a spec has, its pl
     "dynamic": {
         **SHARED, "mode": ("name", "tomo-dynamic"), "shifts are not used": ("source.shifts", 1),
         "frame-angles": ("rois.0.frame_angles", 900), "size": ("transform.0.size", [402, 362]),
+        "every": ("rois.0.every", 1), "trailing angles": ("rois.0.partial", "drop"),
+    },
+    "paired": {
+        **SHARED, **SHIFTS, "mode": ("name", "tomo-paired"), "mask": ("preprocess.1.archive", None), "size": ("transform.1.size", [402, 362]),
+        "percentage": ("transform.2.percentage", 1), "max thickness": ("transform.2.max_thickness", 2),
+        "intensity": ("transform.2.intensity", 0.2), "kind": ("transform.2.kind", "random"), "variability": ("transform.2.variability", 0.005),
+    },
+    "patch": {
+        **SHARED, **SHIFTS, "mode": ("name", "tomo-patch"), "mask": ("preprocess.1.archive", None), "patch-size": ("rois.0.size", [1801, 256]),
+        "percentage": ("transform.1.percentage", 0.4), "max thickness": ("transform.1.max_thickness", 6),
+        "intensity": ("transform.1.intensity", 0.2), "kind": ("transform.1.kind", "full"), "variability": ("transform.1.variability", 0),
+        "clipped": ("transform.1.clip", True),
     },
 }  # fmt: skip
 
@@ -169,6 +182,106 @@ def test_dynamic_frames(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Non
     assert tifffile.imread(tmp_path / "kept/0000_frame03_0004.tif").shape == (1, 40)
     make("dynamic", tmp_path, *settings, "rois.0.every=2", out="second")
     assert {name[:12] for name in tree(tmp_path / "second")} == {"0000_frame00", "0000_frame02"}
+
+
+def masked_shifts(folder: Path, rows: dict[int, Any], count: int = 2, **size: int) -> None:
+    write_shifts(folder, count, **size)
+    for shift in range(count):
+        projections, _ = counts(**size)
+        write_mask(folder / f"m{1000 + shift}.npy", projections.shape, rows)
+
+
+def test_pairs(tmp_path: Path) -> None:
+    masked_shifts(tmp_path, {1: [(60, 63)], 4: [(20, 21), (90, 110)]}, columns=150)
+    settings = ["source.shifts=2", "transform.1.size=[12, 140]", "transform.3.to=float32", *MASK_OF_A_FILE]
+    dataset = make("paired", tmp_path, *settings)
+    expected = set()
+    for kind, rows in (("fake", [0, 2, 3, 5]), ("real", [1, 4])):
+        names = [f"0000_shift{shift:02}_{row:04}.tif" for shift in range(2) for row in rows]
+        expected |= {f"0000/{kind}_artifacts/{array}/{name}" for array in ("clean", "stripe", "mask") for name in names}
+    assert tree(tmp_path / "out") == expected
+    changed = 0
+    for row, sample in zip(dataset.rows(), dataset, strict=True):
+        known = row["attributes"]
+        exact = formula(*counts(columns=150, shift=2 * known["shift"]))[:, known["row"]]
+        own = "clean" if known["artifact"] == "fake" else "stripe"
+        np.testing.assert_allclose(sample[own], resize(exact, (12, 140), order=1, anti_aliasing=True), atol=1e-5)
+        mask = sample["mask"] == 1
+        if known["artifact"] == "fake":
+            assert "estimate" not in known
+            found = np.zeros_like(mask)
+            for column, width, _, first, last in json.loads(known["stripe_parameters"]):
+                found[first:last, column - width : column + width + 1] = True
+            np.testing.assert_array_equal(mask, found)
+            np.testing.assert_array_equal(sample["clean"][~mask], sample["stripe"][~mask])
+            changed += int((sample["clean"] != sample["stripe"]).any())
+        else:
+            assert known["estimate"] is True
+            filled = exact.copy()
+            for first, last in [(60, 63)] if known["row"] == 1 else [(20, 21), (90, 110)]:
+                line = np.linspace(filled[1:, first - 1], filled[1:, last], last - first + 2, axis=1)
+                filled[1:, first:last] = line[:, 1:-1]
+            np.testing.assert_allclose(sample["clean"], resize(filled, (12, 140), order=1, anti_aliasing=True), atol=1e-5)
+            assert mask.any()
+    assert changed >= 6
+    make("paired", tmp_path, *settings, "transform.0.clean=null", out="none")
+    assert tree(tmp_path / "none") == {name for name in expected if "real_artifacts/clean" not in name}
+
+
+def test_pairs_share_one_scale(tmp_path: Path) -> None:
+    masked_shifts(tmp_path, {1: [(30, 34)]}, columns=120)
+    settings = ["source.shifts=2", "transform.1.size=[12, 100]", *MASK_OF_A_FILE]
+    dataset = make("paired", tmp_path, *settings)
+    floats = make("paired", tmp_path, *settings, "transform.3.to=float32", out="floats")
+    assert len({(row["attributes"]["scale_low"], row["attributes"]["scale_high"]) for row in dataset.rows()}) == 1
+    for row, sample, exact in zip(dataset.rows(), dataset, floats, strict=True):
+        for array in ("clean", "stripe"):
+            assert sample[array].dtype == np.uint16
+            np.testing.assert_allclose(back(row, sample[array]), exact[array], atol=1e-4)
+
+
+def test_all_or_no_sinograms_masked(tmp_path: Path) -> None:
+    masked_shifts(tmp_path, {}, 1)
+    make("paired", tmp_path, "source.shifts=1", "transform.1.size=null", *MASK_OF_A_FILE)
+    assert {name.split("/")[1] for name in tree(tmp_path / "out")} == {"fake_artifacts"}
+    masked_shifts(tmp_path, {row: [(0, 40)] for row in range(6)}, 1)
+    make("paired", tmp_path, "source.shifts=1", "transform.1.size=null", *MASK_OF_A_FILE)
+    assert {name.split("/")[1] for name in tree(tmp_path / "out")} == {"real_artifacts"}
+
+
+def test_patches(tmp_path: Path) -> None:
+    """25 angles x 90 columns hold 2 x 2 patches of 12 x 40; half of what is left over is cropped on each side."""
+    masked_shifts(tmp_path, {1: [(30, 34)], 4: [(0, 5), (86, 90)], 5: [(44, 46)]}, 1, angles=25, columns=90)
+    settings = [
+        "source.shifts=1",
+        "rois.0.size=[12, 40]",
+        "transform.1.percentage=10",
+        "transform.1.max_thickness=2",
+        "transform.2.to=float32",
+    ]
+    dataset = make("patch", tmp_path, *settings, *MASK_OF_A_FILE)
+    exact = formula(*counts(angles=25, columns=90))
+    kinds = {(row["attributes"]["row"], row["attributes"]["patch"]): row["attributes"]["artifact"] for row in dataset.rows()}
+    real = {(1, 0), (1, 1), (5, 0), (5, 1), (5, 2), (5, 3)}  # what is masked in the cropped border does not count
+    assert kinds == {(row, patch): "real" if (row, patch) in real else "fake" for row in range(6) for patch in range(4)}
+    for (row, patch), kind in kinds.items():
+        own = "clean" if kind == "fake" else "stripe"
+        image = tifffile.imread(tmp_path / f"out/0000/{kind}_artifacts/{own}/0000_shift00_{row:04}_w{patch:02}.tif")
+        angle, column = 12 * (patch % 2), 5 + 40 * (patch // 2)
+        np.testing.assert_allclose(image, exact[angle : angle + 12, row, column : column + 40], rtol=1e-5, atol=1e-6)
+        if kind == "fake":
+            stripe = tifffile.imread(tmp_path / f"out/0000/fake_artifacts/stripe/0000_shift00_{row:04}_w{patch:02}.tif")
+            assert image.min() <= stripe.min()
+            assert stripe.max() <= image.max()
+
+
+def test_a_mask_of_another_shape(tmp_path: Path) -> None:
+    masked_shifts(tmp_path, {}, 1)
+    write_mask(tmp_path / "m1000.npy", (24, 5, 40), {})
+    settings = [f"source.first={tmp_path}/1000.nxs", "source.shifts=1", *MASK_OF_A_FILE]
+    summary = run(SPECS["paired"], settings=settings, output=tmp_path / "out", workers=0)
+    assert summary.exit_code == 1
+    assert "layer 'mask' 24 x 5 x 40" in (tmp_path / "out/quarantine.jsonl").read_text()
 
 
 PROOF = """
