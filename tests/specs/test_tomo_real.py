@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 import pytest
 import tifffile
+from curate_tomo.nostripesnet import NoStripesNet
 from skimage.transform import resize
 
 import curate_core
@@ -63,6 +64,21 @@ def look_up(spec: Any, path: str) -> Any:
 def test_every_option_and_default_of_the_document(mode: str, option: str) -> None:
     place, default = DEFAULTS[mode][option]
     assert look_up(load(mode), place) == default
+
+
+@pytest.mark.parametrize("mode", SPECS)
+def test_the_importer_gives_these_specs(mode: str) -> None:
+    imported = NoStripesNet(mode=mode, hdf_root="1000.nxs", root="data").convert("", Path())
+    assert imported == {key: value for key, value in load(mode).items() if key not in ("$schema", "description")}
+
+
+def test_an_imported_spec_runs(tmp_path: Path) -> None:
+    write_shifts(tmp_path, 2)
+    (tmp_path / "generate.sh").write_text("python -m simulator.data_generator -m raw --hdf-root 1000.nxs -s 2 -r out\n")
+    command = [sys.executable, "-m", "curate_core", "import", "nostripesnet", "generate.sh", "-o", "spec.json"]
+    subprocess.run(command, check=True, cwd=tmp_path)
+    assert run(tmp_path / "spec.json", workers=0).exit_code == 0
+    assert tifffile.imread(tmp_path / "out/0000/shift01/0000_shift01_0005.tif").shape == (402, 362)
 
 
 def make(mode: str, folder: Path, *settings: str, out: str = "out", **options: Any) -> curate_core.Dataset:
