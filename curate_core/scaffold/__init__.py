@@ -21,6 +21,7 @@ from curate_core.scaffold.joining import joined, repository_of
 PREFIX = "curate-"
 MAX_NAME = 40
 RESERVED = ("core", "plugins", "local")
+FACTORS = ("all", "full", "imports", "lint", "lowest", "newest", "types")
 _LICENCE = 'license = "Apache-2.0"\nlicense-files = ["LICENSE"]'
 _SETTINGS = '\n[tool.pytest.ini_options]\naddopts = ["--import-mode=importlib"]\n'
 
@@ -99,6 +100,8 @@ def new_plugin(name: str, kind: str, into: Path, host: Host) -> Made:
         message = "it is a file, expected a folder"
         raise RequestError(message, where=str(into))
     repository = repository_of(into)
+    if repository is not None:
+        check_factor(name)
     folder = (into if repository is None else repository / "plugins") / f"{PREFIX}{name}"
     if os.path.lexists(folder):
         message = "it is there already"
@@ -127,9 +130,7 @@ def check_name(name: str, kind: str, host: Host) -> None:
     if not NAME.fullmatch(name) or len(name) > MAX_NAME:
         better = re.sub(r"[^a-z0-9]+", "-", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name).lower()).strip("-")[:MAX_NAME].strip("-")
         hint = f"did you mean {better!r}?" if NAME.fullmatch(better) else "such as hot-spots"
-        message = (
-            f"{name!r} cannot name a plugin: at most {MAX_NAME} lower-case letters and digits, words joined by hyphens, a letter first"
-        )
+        message = f"{name!r} cannot name a plugin: up to {MAX_NAME} lower-case letters and digits, words joined by hyphens, a letter first"
         raise RequestError(message, hint=hint)
     if name in RESERVED:
         message = f"{name!r} is a name of curate's own"
@@ -148,6 +149,19 @@ def check_name(name: str, kind: str, host: Host) -> None:
         if name in commands:
             message = f"curate has a command {name!r} already"
             raise RequestError(message, hint="choose another name")
+
+
+def check_factor(name: str) -> None:
+    """Refuse what cannot be a factor of this repository's tox environments, which are named after plugins.
+
+    Raises:
+        RequestError: it is refused.
+    """
+    if not name.isalnum() or name in FACTORS or re.fullmatch(r"py\d+", name):
+        message = (
+            f"{name!r} cannot be a plugin of this repository: tox names environments after plugins, so one word that is none of tox.ini's"
+        )
+        raise RequestError(message, hint=f"such as {name.replace('-', '')!r}" if "-" in name else "choose another")
 
 
 def class_name(name: str, kind: str) -> str:

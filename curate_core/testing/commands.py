@@ -91,8 +91,7 @@ class CommandTests:
             pytest.skip("no wrong_words")
         try:
             code = self.run(words)
-        except CurateError as error:
-            assert str(error).strip(), f"{self._name} refuses without a reason"
+        except CurateError:
             return
         except Exception as error:
             message = f"{self._name}, asked for what cannot be done: expected a RequestError, got {type(error).__name__}: {error}"

