@@ -45,6 +45,7 @@ def run(
     host: Host | None = None,
     listeners: Iterable[object] = (),
     folder: Path | None = None,
+    allow_local_code: bool = False,
 ) -> Summary:
     """Make or complete the dataset that a spec describes.
 
@@ -59,6 +60,7 @@ def run(
         host: plugins; the installed ones by default.
         listeners: objects that implement event hooks.
         folder: where relative paths of a spec given as values start.
+        allow_local_code: Python files that the spec names under ``plugins`` may run.
 
     Returns:
         what was done; ``exit_code`` is 1 when something is in quarantine.
@@ -73,9 +75,9 @@ def run(
     if workers is not None:
         changes.append(f"engine.workers={workers}")
     host = host or default_host()
-    loaded = load(spec, host, changes, folder)
+    loaded = load(spec, host, changes, folder, local_code=allow_local_code)
     with _registered(host, listeners):
-        return _Run(loaded, host).run(overwrite=overwrite, append=append, wait=wait)
+        return _Run(loaded, loaded.host).run(overwrite=overwrite, append=append, wait=wait)
 
 
 def complete(spec: Spec, host: Host) -> Summary:

@@ -44,6 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
             overwrite=arguments.overwrite,
             append=arguments.append,
             wait=arguments.wait,
+            allow_local_code=arguments.allow_local_code,
             listeners=[progress],
         )
     if not arguments.quiet:
