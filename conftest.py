@@ -12,7 +12,7 @@ from pathlib import Path
 from hypothesis import settings
 
 HERE = Path(__file__).parent
-NEED_PLUGINS = ["tests/specs", "tests/packaging", "tests/resilience", "benchmarks"]
+NEED_PLUGINS = ["tests/specs", "tests/docs", "tests/packaging", "tests/resilience", "benchmarks"]
 ALONE = ["classify"]
 """Plugins that are tested in an environment of their own, or where they are installed."""
 

@@ -1,10 +1,11 @@
 """The whole of patchify3d against the loop that a lab writes: SimpleITK, Pillow, ImageHash, a numpy loop, Pillow again.
 
-Four volumes of 256 x 512 x 512 bytes, three axes, tiles of 224, near-duplicates dropped within each volume, kept tiles written as TIFF.
+Four volumes of 256 x 512 x 512 bytes, or of another shape (the loop's removal is quadratic in the tiles of a volume), three axes,
+tiles of 224, near-duplicates dropped within each volume, kept tiles written as TIFF.
 Both run as whole processes on one core, in turn, with numba's cache warm; CPU seconds are what the system counts for the process.
 The two draw different random orders, so that they keep different tiles of much the same number.
 
-    python benchmarks/patchify3d.py [--runs 3] [--volumes 4]
+    python benchmarks/patchify3d.py [--runs 3] [--volumes 4] [--shape 256 512 512]
 """
 
 from __future__ import annotations
@@ -54,13 +55,13 @@ for file in sorted(source.glob("*.nrrd")):
 """
 
 
-def make_volumes(folder: Path, count: int) -> None:
-    """Smooth noise with the grain of tissue, as uncompressed NRRD."""
+def make_volumes(folder: Path, count: int, shape: tuple[int, ...]) -> None:
+    """Smooth noise with the grain of tissue, as uncompressed NRRD of axes z, y, x."""
     import numpy as np
     import SimpleITK
 
     for number in range(count):
-        noise = SimpleITK.GetImageFromArray(np.random.default_rng(number).standard_normal((256, 512, 512), dtype=np.float32))
+        noise = SimpleITK.GetImageFromArray(np.random.default_rng(number).standard_normal(shape, dtype=np.float32))
         smooth = SimpleITK.RescaleIntensity(SimpleITK.SmoothingRecursiveGaussian(noise, 3.0), 0, 255)
         volume = SimpleITK.Cast(smooth, SimpleITK.sitkUInt8)
         volume.SetSpacing((4.0, 4.0, 4.0))
@@ -96,11 +97,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--volumes", type=int, default=4)
+    parser.add_argument("--shape", type=int, nargs=3, default=(256, 512, 512))
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "volumes").mkdir()
-        make_volumes(folder / "volumes", arguments.volumes)
+        make_volumes(folder / "volumes", arguments.volumes, tuple(arguments.shape))
         spec = {
             "version": 1,
             "name": "benchmark",

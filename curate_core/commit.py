@@ -24,6 +24,7 @@ from curate_core.continuing import CASES, describe_cases
 from curate_core.digest import canonical, file_digest, key_of
 from curate_core.durable import sync_below, sync_folder, writing
 from curate_core.errors import RequestError, RunError
+from curate_core.fates import FATES, Before, Fates, write_fates
 from curate_core.indexes import Indexes
 from curate_core.journal import Journal
 from curate_core.kinds import Piece
@@ -66,8 +67,8 @@ class Commit:
 
     def run(
         self, states: Sequence[CaseState], quarantined: Sequence[Quarantined], base: Mapping[str, Plain], lock: Mapping[str, Plain]
-    ) -> dict[str, Any]:
-        """Make the dataset of the cases' written parts; returns what ``dataset.json`` holds.
+    ) -> tuple[dict[str, Any], Fates]:
+        """Make the dataset of the cases' written parts; returns what ``dataset.json`` holds, and whose fate changed.
 
         Args:
             states: in manifest order, all of them through.
@@ -86,7 +87,9 @@ class Commit:
         places = self._assemble(states, files, before, moves)
         counts = self._manifest(states, places, moves)
         self.indexes.make(self.aside, self.output, files, moves)
-        counts |= self._ledgers(states, quarantined)
+        reports = {state.source.id: CaseReport(self.parts, state) for state in states}
+        counts |= self._ledgers(reports, quarantined)
+        fates = write_fates(self.aside / FATES, Before(self.output), reports, self.journal.committed)
         sizes = {name: entry["size"] for name, entry in files.items()}
         summary = {**base, **counts, "files": len(sizes), "bytes": sum(sizes.values())}
         summary["manifest_sha256"] = file_digest(self.aside / MANIFEST)
@@ -101,14 +104,14 @@ class Commit:
         written = [key for state in states for key in state.written]
         if not moves and self.journal.committed == set(written) and all(_same(self.output / a, self.output / b) for a, b in own):
             shutil.rmtree(self.aside)  # readers of a dataset that stays as it is notice nothing
-            return summary
-        moves += own
+            return summary, fates
+        moves += [(f"{work}/{FATES}", f"{WORK}/{FATES}"), *own]
         save_sealed(self.aside / "plan.json", {"moves": moves, "remove": sorted(set(before) - set(files)), "written": written})
         self.journal.flush()
         sync_below(self.aside)
         self.journal.add_commit(f"{work}/plan.json")
         finish(self.output, self.journal)
-        return summary
+        return summary, fates
 
     def _loose(self, states: Sequence[CaseState], moves: list[tuple[str, str]]) -> dict[str, Any]:
         """Files that hold one sample: from parts not committed yet to their places."""
@@ -242,10 +245,9 @@ class Commit:
         save_json(aside, {**load_json(old), ROWS: file_sum(rows)})
         return self._inside(aside), self._inside(old)
 
-    def _ledgers(self, states: Sequence[CaseState], quarantined: Sequence[Quarantined]) -> dict[str, Plain]:
+    def _ledgers(self, reports: Mapping[str, CaseReport], quarantined: Sequence[Quarantined]) -> dict[str, Plain]:
         """Write what did not make it, and count it by step."""
         dropped: dict[str, int] = {step.name: 0 for step in self.bench.spec.filter}
-        reports = {state.source.id: CaseReport(self.parts, state) for state in states}
         found = rejected = 0
         with (
             (self.aside / DROPPED).open("w", encoding="utf-8", errors="surrogatepass") as out,

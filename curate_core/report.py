@@ -45,6 +45,10 @@ class CaseReport:
         """ROIs found."""
         return len(self.prepared.table)
 
+    def written(self) -> list[NDArray]:
+        """Rows among the ROIs of what each written part holds, in manifest order."""
+        return [np.load(self.parts.path(key) / "rows.npy", allow_pickle=False) for key in self.state.written]
+
     def _ledgers(self) -> Iterator[Ledger]:
         assert self.state.prepared is not None
         for key in [self.state.prepared.name, *(s.key for s in self.state.scored), *self.state.written]:

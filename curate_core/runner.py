@@ -343,7 +343,7 @@ class _Run:
         readers = lock_content(self.spec, self.host, bench, rounds.cases, journal)
         order = [self.quarantined[name] for name in sorted(self.quarantined)]
         commit = Commit(bench, journal, self.output)
-        found = commit.run(rounds.cases, order, dataset_base(self.spec, self.host, rounds.cases, __version__), readers)
+        found, fates = commit.run(rounds.cases, order, dataset_base(self.spec, self.host, rounds.cases, __version__), readers)
         live = rounds.live_keys()
         self._forget_unused(journal, live)
         summary = Summary(
@@ -359,6 +359,7 @@ class _Run:
             seconds=time.monotonic() - self.started,
             units_done=self.done,
             units_reused=len(there & live),
+            fates=fates,
         )
         self._tell("curate_run_finished", summary=found)
         return summary

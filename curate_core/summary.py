@@ -7,6 +7,8 @@ from pathlib import Path
 
 from attrs import frozen
 
+from curate_core.fates import Fates
+
 
 @frozen
 class Summary:
@@ -24,6 +26,7 @@ class Summary:
         seconds: time that the run took.
         units_done: parts made by this run.
         units_reused: parts that were there already and still count.
+        fates: how many samples of cases that the dataset had already left or joined it.
     """
 
     name: str
@@ -38,6 +41,7 @@ class Summary:
     seconds: float
     units_done: int
     units_reused: int
+    fates: Fates = Fates()
 
     @property
     def exit_code(self) -> int:

@@ -146,7 +146,7 @@ def test_every_supported_interpreter_is_in_the_matrix() -> None:
 
 
 def test_bundles_name_plugins_that_exist_and_all_names_all() -> None:
-    bundles = {name: set(content) for name, content in project(ROOT)["optional-dependencies"].items() if name not in ("testing", "test")}
+    bundles = {name: set(content) for name, content in project(ROOT)["optional-dependencies"].items() if name not in ("testing", "test", "docs")}
     wanted = {f"{folder.name}>=0.1,<0.2" for folder in PLUGINS if folder.name.removeprefix("curate-") not in ALONE}
     assert bundles["all"] == wanted
     assert {name: content - wanted for name, content in bundles.items() if content - wanted} == {}
@@ -155,7 +155,7 @@ def test_bundles_name_plugins_that_exist_and_all_names_all() -> None:
 
 def test_the_development_requirements_hold_the_core_and_every_plugin() -> None:
     editable = {line.removeprefix("-e ") for line in lines_of("requirements-dev.txt") if line.startswith("-e ")}
-    assert editable == {".[test]", *(f"plugins/{f.name}[test]" for f in PLUGINS if f.name.removeprefix("curate-") not in ALONE)}
+    assert editable == {".[test,docs]", *(f"plugins/{f.name}[test]" for f in PLUGINS if f.name.removeprefix("curate-") not in ALONE)}
 
 
 def test_the_import_rules_are_for_every_plugin() -> None:

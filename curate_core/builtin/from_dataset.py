@@ -68,6 +68,11 @@ class SamplesReader(Reader):
     """The samples of one case of a curated dataset, as a stack.
 
     The source ``dataset`` fills in its options.
+
+    Example::
+
+        "source": {"use": "dataset", "path": "out/em"},
+        "read": {"*": {"use": "samples"}}
     """
 
     version: ClassVar[int] = 1

@@ -74,10 +74,10 @@ def main(words: Sequence[str] | None = None) -> int:
     debug = "--debug" in rest
     hint = ""
     try:
-        module, summary = _find(word)
+        parser, module = parser_of(word, rest)
         hint = getattr(module, "how_to_continue", _no_hint)(rest)
         with stoppable():
-            code = module.run(_parse(word, summary, module, rest))
+            code = module.run(parser.parse(rest))
             sys.stdout.flush()
     except BrokenPipeError:
         _silence_stdout()
@@ -127,15 +127,26 @@ def _find(word: str) -> tuple[CommandModule, str]:
     return find(word, list(COMMANDS))
 
 
-def _parse(word: str, summary: str, module: CommandModule, rest: list[str]) -> argparse.Namespace:
+def parser_of(word: str, words: Sequence[str] = ()) -> tuple[Parser, CommandModule]:
+    """The parser of a command's arguments, and the command.
+
+    Args:
+        word: the command's name.
+        words: what stands behind it.
+
+    Raises:
+        RequestError: there is no such command.
+        PluginError: the plugin that brings it is broken, or several do.
+    """
+    module, summary = _find(word)
     description = f"{summary[0].upper()}{summary[1:].removesuffix('.')}."
     parser = Parser(f"curate {word}", description=description)
     loudness = parser.add_mutually_exclusive_group()
     loudness.add_argument("-v", "--verbose", action="store_true", help="say more")
     loudness.add_argument("-q", "--quiet", action="store_true", help="say nothing but errors and what was asked for")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
-    module.configure(parser, rest)
-    return parser.parse(rest)
+    module.configure(parser, words)
+    return parser, module
 
 
 def _no_hint(words: Sequence[str]) -> str:

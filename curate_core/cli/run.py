@@ -92,6 +92,13 @@ def show(summary: Summary) -> None:
     if not summary.units_done and not summary.exit_code:
         out.print(Text("Everything was up to date.", WEAK))
     folder = shown(summary.output)
+    fates = summary.fates
+    if fates.left or fates.joined:
+        words = [f"{plural(number, 'sample')} {verb}" for number, verb in ((fates.left, "left"), (fates.joined, "joined")) if number]
+        named = f"{folder}/.curate/fates.jsonl"
+        out.print(
+            Text(f"Of the cases that it had before, {' and '.join(words)} the dataset: {named} says which, and why.", MARK), soft_wrap=True
+        )
     out.print(Text.assemble((summary.name, "bold"), " is in ", (folder, MARK)), soft_wrap=True)
     if not summary.written:
         out.print(Text(f"It has no samples: {_why_empty(summary)}.", BAD))

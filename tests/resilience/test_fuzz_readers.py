@@ -33,6 +33,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from usage import growth
 
 BUDGET = int(os.environ.get("CURATE_FUZZ", "12"))
 SEED = int(os.environ.get("CURATE_FUZZ_SEED", "0"))
@@ -258,10 +259,9 @@ def serve() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESSES, ADDRESSES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     for line in sys.stdin:
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        said = open_and_cut(Path(line.rstrip("\n")))
-        used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-        print(json.dumps([said, used << 10]), flush=True)
+        with growth() as used:
+            said = open_and_cut(Path(line.rstrip("\n")))
+        print(json.dumps([said, used["bytes"]]), flush=True)
 
 
 class Child:
@@ -462,11 +462,11 @@ def test_what_was_found_before(tmp_path: Path, what: str) -> None:
     need_readers()
     name, content, words = FOUND[what]
     (tmp_path / name).write_bytes(content)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    said = open_and_cut(tmp_path / name)
+    with growth() as used:
+        said = open_and_cut(tmp_path / name)
     assert re.search(words, said), said
     assert said.startswith("refused: ")
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300 << 10
+    assert used["bytes"] < 300 << 20
 
 
 if __name__ == "__main__":

@@ -7,9 +7,7 @@ import io
 import json
 import os
 import re
-import resource
 import shutil
-import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
@@ -18,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from usage import growth, measured
 
 import curate_core
 from curate_core.cli.main import main
@@ -112,18 +111,14 @@ SAID = {
 def test_large_specs_cost_little(tmp_path: Path, kind: str) -> None:
     """In a process of its own, whose time and memory are looked at."""
     (tmp_path / "spec.json").write_bytes(BIG[kind]())
-    with (tmp_path / "said").open("wb") as said:
-        process = subprocess.Popen([sys.executable, "-m", "curate_core", "check", "spec.json"], cwd=tmp_path, stdout=said, stderr=said)
-        _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    text = (tmp_path / "said").read_text()
-    assert process.returncode == 2
-    assert SAID[kind] in text
-    assert "Traceback" not in text
-    assert used.ru_utime + used.ru_stime < 60
-    assert used.ru_maxrss << 10 < 900 << 20
+    used = measured([sys.executable, "-m", "curate_core", "check", "spec.json"], tmp_path)
+    assert used.exit_code == 2
+    assert SAID[kind] in used.said
+    assert "Traceback" not in used.said
+    assert used.seconds < 60
+    assert used.peak < 900 << 20
     if kind != "mistakes":
-        assert len(text) < 2000
+        assert len(used.said) < 2000
 
 
 def test_an_endless_file_is_not_read_to_its_end(tmp_path: Path) -> None:
@@ -465,7 +460,6 @@ def test_a_bomb_in_a_file_of_rois(tmp_path: Path) -> None:
     header = "{'descr': '<i8', 'fortran_order': False, 'shape': (1000000, 1000000), }".ljust(117) + "\n"
     bomb = b"\x93NUMPY\x01\x00v\x00" + header.encode() + bytes(80)
     (tmp_path / "rois.npz").write_bytes(archived(bomb, ["header.npy", "0.view0.start.npy"]))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with pytest.raises(RequestError, match="this is no file of ROIs"):
+    with growth() as used, pytest.raises(RequestError, match="this is no file of ROIs"):
         load_rois(tmp_path / "rois.npz")
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300 << 10
+    assert used["bytes"] < 300 << 20

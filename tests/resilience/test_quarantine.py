@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from usage import measured
 
 import curate_core
 from curate_core.hookspec import hookimpl
@@ -362,11 +363,9 @@ def test_running_again_tries_only_the_bad_ones(zoo: Zoo) -> None:
 
 def test_memory_stays_small_and_workers_change_nothing(zoo: Zoo) -> None:
     command = [sys.executable, "-m", "curate_core", "run", "-q", "spec.json", "--workers", "0", "--output", "out0"]
-    process = subprocess.Popen(command, cwd=zoo.folder, stderr=subprocess.DEVNULL, env={**os.environ, "OPENBLAS_NUM_THREADS": "1"})
-    _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 1
-    assert used.ru_maxrss << 10 < MEMORY
+    used = measured(command, zoo.folder, {**os.environ, "OPENBLAS_NUM_THREADS": "1"})
+    assert used.exit_code == 1, used.said
+    assert used.peak < MEMORY
     assert tree(zoo.folder / "out0") == zoo.tree
 
 

@@ -12,6 +12,7 @@ SPECS = Path(__file__).parents[2] / "specs"
 SHIPPED = [path for path in sorted(SPECS.rglob("*.json")) if path.name != "curate.schema.json"]
 
 
+@pytest.mark.usefixtures("every_plugin")
 def test_it_is_what_the_command_makes(capsys):
     assert main(["schema"]) == 0
     assert capsys.readouterr().out == (SPECS / "curate.schema.json").read_text(), "make it anew: curate schema -o specs/curate.schema.json"

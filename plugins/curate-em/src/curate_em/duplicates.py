@@ -19,6 +19,10 @@ class NearDuplicates(Filter):
     The hash is ImageHash's ``dhash``, bit for bit. In an order drawn from the seed each sample that is left removes all that differ from it
     in ``distance`` bits or fewer: no two that stay are that near, and each that goes is that near to one that stays. A sample that goes
     has that distance as its score. Samples that the dataset holds already come first and stay.
+
+    Example::
+
+        "filter": [{"use": "near-duplicates", "distance": 12, "within": "dataset"}]
     """
 
     hash_size: int = option(doc="Bits of the hash along each axis: 8 gives 64 bits.", default=8, ge=2, le=64)

@@ -20,6 +20,10 @@ class EmSections(RoiFinder):
     A patch is 2D. Its name, for path templates, is ``<case>-LOC-<axis>_<index>_<row0>-<row1>_<column0>-<column1>``. Sections that contain
     the z axis are cut only where x and z spacing are alike, and never where the case's name contains ``video``; a volume that does not
     state its voxel size counts as isotropic.
+
+    Example::
+
+        "rois": [{"use": "em-sections", "size": 224, "planes": ["xy", "xz", "yz"], "spacing": 4}]
     """
 
     size: int = option(doc="Pixels of a patch along each side.", default=224, ge=1)

@@ -38,6 +38,10 @@ class DicomReader(Reader):
 
     Slices are ordered by their place along the normal of the first, whatever their names and numbers say. The layer has axes ``zyx``
     (``zyxc`` in colour), RAS+, millimetres; a gantry tilt is kept as a sheared affine. A missing slice is an error.
+
+    Example::
+
+        "read": {"ct": {"use": "dicom-series", "series": "1.2.840.113619.2.55.3"}, "*": {"use": "auto"}}
     """
 
     many = True

@@ -27,6 +27,10 @@ class ItkReader(Reader):
     Arrays have axes ``zyx``, ``yx`` for images and ``tzyx`` for series, with a last axis ``c`` where a voxel holds several values. World
     coordinates are RAS+, in millimetres unless the file names another unit. Uncompressed files are memory-mapped, others decompressed
     once a process.
+
+    Example::
+
+        "read": {"*": {"use": "itk"}}
     """
 
     def sniff(self, path: Path) -> str | None:

@@ -32,6 +32,10 @@ class ItkWriter(FileWriter):
     The ending of ``path`` says the format. Lengths are written in millimetres, directions and origin in ITK's LPS. A grid without
     orientation, and a section outside the plane of x and y, is written with the identity direction: of those the spacing is kept, the
     directions are not. The same samples give the same bytes.
+
+    Example::
+
+        "write": [{"use": "itk", "path": "{case}/{roi}.nrrd", "compress": true}]
     """
 
     path: str = option(doc="Path template of the files, ending in .nrrd, .mha, .nii or .nii.gz.", default="{case}/{roi}.nrrd")

@@ -31,6 +31,10 @@ class MrcReader(Reader):
     Axes are ``zyx``; ``yx`` for a file that says it is a single image (space group 0, one section); ``nzyx`` for a stack of volumes (space
     groups 401 to 630); with a last axis ``c`` for IMOD's colour mode 16. Columns that run along y or z are put in order. The voxel size
     is in nanometres. Uncompressed files are memory-mapped, others decompressed into memory.
+
+    Example::
+
+        "read": {"*": {"use": "mrc", "bytes": "unsigned"}}
     """
 
     bytes: Literal["auto", "signed", "unsigned"] = option(

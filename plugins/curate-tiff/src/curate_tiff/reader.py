@@ -31,6 +31,10 @@ class TiffReader(Reader):
     Axes are the file's, in lower case; an unnamed stack of pages is ``zyx``. The voxel size is what OME or ImageJ state; a resolution in
     dots per inch is print size and leaves the grid uncalibrated. Contiguous voxels are memory-mapped; of others only the strips and
     tiles that a box touches are decoded. MINISWHITE is inverted, so that larger always means brighter.
+
+    Example::
+
+        "read": {"*": {"use": "tiff", "axes": "zyx"}}
     """
 
     series: int = option(doc="Number of the image to take from a file that holds several; the first is 0.", default=0, ge=0)

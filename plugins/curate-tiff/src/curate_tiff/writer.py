@@ -28,6 +28,10 @@ class TiffWriter(FileWriter):
 
     A channel axis that comes last and has 3 or 4 bytes a voxel becomes RGB or RGBA. No time stamp and no name of a program is written: the
     same samples give the same bytes.
+
+    Example::
+
+        "write": [{"use": "tiff", "path": "{case}/{roi}.tiff", "compression": "zstd"}]
     """
 
     path: str = option(doc="Path template of the files, ending in .tif or .tiff.", default="{case}/{roi}.tiff")
