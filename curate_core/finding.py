@@ -37,6 +37,7 @@ def find_rois(
     settings: Sequence[str] = (),
     host: Host | None = None,
     folder: Path | None = None,
+    allow_local_code: bool = False,
 ) -> dict[str, RoiTable]:
     """Find the ROIs of every case of a spec; nothing is written.
 
@@ -50,6 +51,7 @@ def find_rois(
         settings: overrides, ``"rois.0.size=256"``.
         host: plugins; the installed ones by default.
         folder: where relative paths of a spec given as values start.
+        allow_local_code: Python files that the spec names under ``plugins`` may run.
 
     Returns:
         case id -> its ROIs.
@@ -59,15 +61,15 @@ def find_rois(
         SourceError, StepError: a case cannot be read or searched.
     """
     host = host or default_host()
-    loaded = load(spec, host, settings, folder)
+    loaded = load(spec, host, settings, folder, local_code=allow_local_code)
     if max_overlap is not None:
         given = dict(loaded.given)
         filters = given.get("filter", [])
         assert isinstance(filters, list)
         given["filter"] = [{"use": "prune-overlap", "max_overlap": max_overlap}, *filters]
-        loaded = validate(given, host, loaded.folder, "spec")
+        loaded = validate(given, host, loaded.folder, "spec", local_code=allow_local_code)
     if finder is not None:
         name = getattr(finder, "__name__", "finder")
         step = Step("roi_finder", name, name, "finder", None, {}, _Function(finder), None, {}, (), loaded.folder)
         loaded = attrs.evolve(loaded, rois=(step,))
-    return {case: table for case, table, _ in case_rois(loaded, host)}
+    return {case: table for case, table, _ in case_rois(loaded, loaded.host)}

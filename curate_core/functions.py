@@ -13,6 +13,7 @@ from curate_core.context import Context
 from curate_core.kinds import RoiFinder
 from curate_core.model import Case
 from curate_core.options import option
+from curate_core.providers import Provider
 from curate_core.rois import RoiTable
 
 Find = Callable[..., RoiTable]
@@ -23,7 +24,8 @@ def roi_finder(name: str, *, version: int = 1) -> Callable[[Find], type[RoiFinde
     """Make a ROI finder of a function ``find(case, context, ...) -> RoiTable``.
 
     Parameters after ``case`` and ``context`` become options: the annotation gives the type, a default makes it optional, the docstring's
-    ``Args:`` describe it. What the function's name stands for afterwards is the component, to be named as a provider's target::
+    ``Args:`` describe it. In a file that a spec names under ``plugins`` that is all; in a package the function's name, which stands for
+    the component afterwards, is a provider's target::
 
         @curate_core.roi_finder("corner")
         def corner(case, context, size: int = 64):
@@ -61,6 +63,7 @@ def roi_finder(name: str, *, version: int = 1) -> Callable[[Find], type[RoiFinde
         def find(self: Any, case: Case, context: Context) -> RoiTable:
             return function(case, context, **{p.name: getattr(self, p.name) for p in options})
 
+        summary = (inspect.getdoc(function) or f"The function {function.__name__}.").splitlines()[0]
         annotations = {p.name: hints[p.name] for p in options}
         body = {
             **fields,
@@ -70,6 +73,7 @@ def roi_finder(name: str, *, version: int = 1) -> Callable[[Find], type[RoiFinde
             "__module__": function.__module__,
             "__qualname__": function.__qualname__,
             "__doc__": function.__doc__,
+            "__curate_provider__": Provider("roi_finder", name, summary, f"{function.__module__}:{function.__qualname__}"),
         }
         made: type[RoiFinder] = attrs.frozen(type(function.__name__, (RoiFinder,), body))
         return made

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from copy import copy
 from functools import lru_cache
 from importlib import import_module, metadata
 from pathlib import Path
@@ -35,6 +36,7 @@ class PluginStatus:
         reason: why it is not loaded.
         providers: what it offers; empty unless loaded.
         editable: the distribution is installed from a working tree, so that its version says little.
+        local: no distribution, but a file that a spec names; the version is a hash of its content.
     """
 
     name: str
@@ -45,6 +47,7 @@ class PluginStatus:
     reason: str = ""
     providers: tuple[Provider, ...] = ()
     editable: bool = False
+    local: bool = False
 
 
 @frozen
@@ -109,7 +112,7 @@ class Host:
                 return attrs.evolve(status, reason="; ".join(problems))
             self._manager.register(module, name=name)
             self._manager.check_pending()  # a misspelt hook would be silence
-            providers = self._collect(module)
+            providers = _collect(self._manager, module)
             problems = _provider_problems(providers)
         except (Exception, SystemExit) as error:
             problems, providers = [f"{type(error).__name__}: {error}"], []
@@ -119,24 +122,19 @@ class Host:
             return attrs.evolve(status, reason="; ".join(problems))
         return attrs.evolve(status, status="loaded", providers=tuple(providers))
 
-    def _collect(self, module: ModuleType) -> list[Provider]:
-        providers: list[Provider] = []
-        for kind in KIND_NAMES:
-            name = f"curate_register_{kind}s"
-            hook = self._manager.subset_hook_caller(name, [p for p in self._manager.get_plugins() if p is not module])
-            for offered in hook():
-                if not isinstance(offered, Iterable):
-                    message = f"{name} must give Provider objects one by one (yield), not {type(offered).__name__}"
-                    raise TypeError(message)
-                for provider in offered:
-                    if not isinstance(provider, Provider):
-                        message = f"{name} must give Provider objects, not {type(provider).__name__}"
-                        raise TypeError(message)
-                    if provider.kind != kind:
-                        message = f"{name} gave {provider.name!r} of kind {provider.kind!r}"
-                        raise ValueError(message)
-                    providers.append(provider)
-        return providers
+    def with_plugins(self, plugins: Iterable[PluginStatus]) -> Host:
+        """A host that has some more, those that it has already left out; events still reach the listeners of this one."""
+        made = copy(self)
+        made._extend(plugins)  # noqa: SLF001 - a copy of ours
+        return made
+
+    def _extend(self, plugins: Iterable[PluginStatus]) -> None:
+        """For a copy: what it changes is made anew, not shared."""
+        known = {plugin.module for plugin in self.plugins}
+        added = tuple(plugin for plugin in plugins if plugin.module not in known)
+        self.plugins = (*self.plugins, *added)
+        self._offers = self._offers + [Offer(provider, p.distribution, p.version) for p in added for provider in p.providers]
+        self._classes = dict(self._classes)
 
     def offers(self, kind: str) -> list[Offer]:
         """All that is offered of a kind, sorted by name and distribution."""
@@ -229,6 +227,41 @@ def default_host() -> Host:
     """The host of the installed plugins, made once a process."""
     blocked = [name.strip() for name in os.environ.get(BLOCK_VARIABLE, "").split(",")]
     return Host(blocked=[name for name in blocked if name])
+
+
+def _collect(manager: pluggy.PluginManager, module: ModuleType) -> list[Provider]:
+    """What the hooks of one of the manager's plugins offer."""
+    providers: list[Provider] = []
+    for kind in KIND_NAMES:
+        name = f"curate_register_{kind}s"
+        hook = manager.subset_hook_caller(name, [p for p in manager.get_plugins() if p is not module])
+        for offered in hook():
+            if not isinstance(offered, Iterable):
+                message = f"{name} must give Provider objects one by one (yield), not {type(offered).__name__}"
+                raise TypeError(message)
+            for provider in offered:
+                if not isinstance(provider, Provider):
+                    message = f"{name} must give Provider objects, not {type(provider).__name__}"
+                    raise TypeError(message)
+                if provider.kind != kind:
+                    message = f"{name} gave {provider.name!r} of kind {provider.kind!r}"
+                    raise ValueError(message)
+                providers.append(provider)
+    return providers
+
+
+def collect_local(module: ModuleType) -> list[Provider]:
+    """What the hooks of a module offer that is no installed plugin.
+
+    Raises:
+        TypeError, ValueError: a hook gives something else than it should.
+        pluggy.PluginValidationError: there is no such hook.
+    """
+    manager = pluggy.PluginManager(hookspec.PROJECT)
+    manager.add_hookspecs(hookspec.RegisterHooks)
+    manager.register(module)
+    manager.check_pending()
+    return _collect(manager, module)
 
 
 def _provider_problems(providers: Sequence[Provider]) -> list[str]:

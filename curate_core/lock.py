@@ -39,7 +39,10 @@ def lock_content(spec: Spec, host: Host, bench: Bench, states: Sequence[CaseStat
     steps_used = [step for step in spec.steps() if step is not spec.engine]  # who does the units changes nothing
     used = sorted({step.offer.distribution for step in steps_used if step.offer is not None} | _reader_distributions(cases))
     settings = {"version": 1, "name": spec.name, "seed": spec.seed, "on_error": spec.settings.on_error}
-    return {"spec": {**settings, **steps}, "distributions": {name: _version(name) for name in used}, "cases": cases}
+    local = {"plugins": spec.given["plugins"]} if spec.settings.plugins else {}
+    versions = {plugin.distribution: plugin.version for plugin in spec.host.plugins if plugin.local}
+    distributions = {name: versions.get(name) or _version(name) for name in used}
+    return {"spec": {**settings, **local, **steps}, "distributions": distributions, "cases": cases}
 
 
 def _plain(step: Step, spec: Spec) -> dict[str, Plain]:

@@ -27,6 +27,7 @@ def run(
     host: Host | None = None,
     listeners: Iterable[object] = (),
     folder: Path | None = None,
+    allow_local_code: bool = False,
 ) -> Summary:
     """Make or complete the dataset that a spec describes.
 
@@ -41,6 +42,7 @@ def run(
         host: plugins; the installed ones by default.
         listeners: objects that implement event hooks.
         folder: where relative paths of a spec given as values start.
+        allow_local_code: Python files that the spec names under ``plugins`` may run.
 
     Returns:
         what was done; ``exit_code`` is 1 when something is in quarantine.
@@ -49,7 +51,7 @@ def run(
         RequestError: the request is wrong; nothing was changed.
         RunError: the run had to stop; run it again to continue.
     """
-    found = _loaded(spec, settings, output, workers, host, folder)
+    found = _loaded(spec, settings, output, workers, host, folder, allow_local_code)
     with _registered(found[1], listeners):
         return Run(*found).run(overwrite=overwrite, append=append, wait=wait)
 
@@ -64,12 +66,13 @@ def run_shard(
     host: Host | None = None,
     listeners: Iterable[object] = (),
     folder: Path | None = None,
+    allow_local_code: bool = False,
 ) -> PartSummary:
     """Do a fixed part of what can be done now, and commit nothing; others do the other parts, here or elsewhere.
 
     Args:
         shard: which part, ``"3/20"``.
-        spec, settings, output, workers, host, listeners, folder: as for ``run``.
+        spec, settings, output, workers, host, listeners, folder, allow_local_code: as for ``run``.
 
     Returns:
         what was done; ``exit_code`` is 4 when some of the part waits for others.
@@ -79,7 +82,7 @@ def run_shard(
         RunError: the run had to stop; run it again to continue.
     """
     part = Shard.parse(shard)
-    found = _loaded(spec, settings, output, workers, host, folder)
+    found = _loaded(spec, settings, output, workers, host, folder, allow_local_code)
     with _registered(found[1], listeners):
         return ShardRun(*found, part).work()
 
@@ -93,18 +96,19 @@ def commit(
     host: Host | None = None,
     listeners: Iterable[object] = (),
     folder: Path | None = None,
+    allow_local_code: bool = False,
 ) -> Summary:
     """Close the stage that shards have completed, or, where nothing is left to do, commit the dataset.
 
     Args:
-        spec, settings, output, wait, host, listeners, folder: as for ``run``.
+        spec, settings, output, wait, host, listeners, folder, allow_local_code: as for ``run``.
 
     Raises:
         WaitError: shards have units left to do.
         RequestError: the request is wrong; nothing was changed.
         RunError: the commit had to stop; do it again to continue.
     """
-    found = _loaded(spec, settings, output, None, host, folder)
+    found = _loaded(spec, settings, output, None, host, folder, allow_local_code)
     with _registered(found[1], listeners):
         return CommitRun(*found).run(overwrite=False, append=False, wait=wait)
 
@@ -116,14 +120,15 @@ def _loaded(
     workers: int | None,
     host: Host | None,
     folder: Path | None,
+    allow_local_code: bool,
 ) -> tuple[Spec, Host]:
     changes = list(settings)
     if output is not None:
         changes.append(f"output={os.path.abspath(output)}")
     if workers is not None:
         changes.append(f"engine.workers={workers}")
-    host = host or default_host()
-    return load(spec, host, changes, folder), host
+    loaded = load(spec, host or default_host(), changes, folder, local_code=allow_local_code)
+    return loaded, loaded.host
 
 
 def complete(spec: Spec, host: Host) -> Summary:

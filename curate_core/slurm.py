@@ -45,7 +45,7 @@ fi
 """
 
 
-def array_script(spec: Path, name: str, count: int, rounds: int, settings: Sequence[str], output: Path | None) -> str:
+def array_script(spec: Path, name: str, count: int, rounds: int, options: Sequence[str]) -> str:
     """The script.
 
     Args:
@@ -53,11 +53,8 @@ def array_script(spec: Path, name: str, count: int, rounds: int, settings: Seque
         name: of the dataset.
         count: of shards.
         rounds: of arrays at the most: one for each stage, and some for jobs that are lost.
-        settings: overrides, as for a run.
-        output: folder of the dataset instead of the spec's.
+        options: of every ``curate run``.
     """
-    options = [word for setting in settings for word in ("--set", setting)]
-    options += ["--output", str(output.absolute())] if output is not None else []
     return SCRIPT.format(
         name=shlex.quote(f"curate-{name}"), count=count, spec=shlex.quote(str(spec.absolute())), options=shlex.join(options), rounds=rounds
     )

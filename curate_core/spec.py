@@ -18,6 +18,7 @@ from curate_core.errors import PluginError, Problem, RequestError, SpecError, St
 from curate_core.host import Host, Offer
 from curate_core.jsonfile import MAX_BYTES, check_plain, check_size, no_constant, parse_json
 from curate_core.kinds import Component
+from curate_core.localcode import with_local_plugins
 from curate_core.model import Plain, frozen_mapping, matches
 from curate_core.options import option
 from curate_core.structure import (
@@ -37,6 +38,7 @@ VERSION = 1
 STEP_LISTS = {"preprocess": "preprocessor", "rois": "roi_finder", "transform": "transform", "filter": "filter", "write": "writer"}
 AUTO = "auto"
 LOCAL = {"use": "local"}
+Given = str | os.PathLike[str] | Mapping[str, Plain]
 _INDEX = re.compile(r"[0-9]{1,9}")
 
 
@@ -52,6 +54,7 @@ class Settings:
         doc="What a bad case or sample does: it is set aside, or it stops the run.", default="quarantine"
     )
     description: str = option(doc="For people.", default="")
+    plugins: tuple[Path, ...] = option(doc="Python files that bring components; run only with --allow-local-code.", default=())
 
 
 @frozen(eq=False)
@@ -146,6 +149,7 @@ class Spec:
         preprocess, rois, transform, filter, write: the steps of the path, top to bottom.
         folder: where relative paths start.
         given: what the user wrote, overrides included.
+        host: the installed plugins, and the files that the spec names.
     """
 
     settings: Settings
@@ -159,6 +163,7 @@ class Spec:
     engine: Step
     folder: Path
     given: Mapping[str, Plain] = attrs.field(converter=frozen_mapping)
+    host: Host
 
     @property
     def name(self) -> str:
@@ -236,7 +241,7 @@ def _descend(target: Any, key: str, path: str) -> Any:
     raise SpecError([Problem(path, f"--set cannot reach into {json.dumps(target)[:60]}")])
 
 
-def load(path: str | os.PathLike[str] | Mapping[str, Plain], host: Host, settings: Sequence[str] = (), folder: Path | None = None) -> Spec:
+def load(path: Given, host: Host, settings: Sequence[str] = (), folder: Path | None = None, *, local_code: bool = False) -> Spec:
     """Read and validate a spec.
 
     Args:
@@ -244,13 +249,14 @@ def load(path: str | os.PathLike[str] | Mapping[str, Plain], host: Host, setting
         host: where components are looked up.
         settings: ``--set`` overrides.
         folder: where relative paths start: the file's folder, or the current one for plain values.
+        local_code: Python files that the spec names may run.
 
     Raises:
         RequestError: there is no such file.
         SpecError: all mistakes at once.
     """
     if isinstance(path, Mapping):
-        return validate(override(path, settings), host, folder or Path.cwd(), "spec")
+        return validate(override(path, settings), host, folder or Path.cwd(), "spec", local_code=local_code)
     file = Path(path)
     try:
         with file.open("rb") as stream:
@@ -269,15 +275,16 @@ def load(path: str | os.PathLike[str] | Mapping[str, Plain], host: Host, setting
     value = parse_json(text, str(path))
     if not isinstance(value, dict):
         raise SpecError([Problem("", "a spec is an object with keys such as source, rois and write")], where=str(path))
-    return validate(override(value, settings), host, folder or Path(os.path.abspath(file)).parent, str(path))
+    return validate(override(value, settings), host, folder or Path(os.path.abspath(file)).parent, str(path), local_code=local_code)
 
 
-def validate(given: Mapping[str, Plain], host: Host, folder: Path, where: str) -> Spec:
-    """A spec from plain values.
+def validate(given: Mapping[str, Plain], host: Host, folder: Path, where: str, *, local_code: bool = False) -> Spec:
+    """A spec from plain values; ``local_code`` as for ``load``.
 
     Raises:
         SpecError: all mistakes at once.
     """
+    host = with_local_plugins(host, given.get("plugins"), folder, where, allowed=local_code)
     return _Validation(host, folder).spec(given, where)
 
 
@@ -316,7 +323,7 @@ class _Validation:
         assert settings is not None
         assert source is not None
         assert engine is not None
-        return Spec(settings=settings, source=source, read=read, engine=engine, folder=self.folder, given=given, **lists)
+        return Spec(settings=settings, source=source, read=read, engine=engine, folder=self.folder, given=given, host=self.host, **lists)
 
     def read(self, value: Any) -> dict[str, tuple[Step, ...]]:
         if not isinstance(value, dict):

@@ -38,6 +38,7 @@ def open(
     *,
     settings: Sequence[str] = (),
     folder: Path | None = None,
+    allow_local_code: bool = False,
 ) -> Dataset:
     """Open a finished dataset, or the samples of a spec straight from its sources.
 
@@ -49,14 +50,15 @@ def open(
         host: plugins; the installed ones by default.
         settings: overrides of a spec, ``"rois.0.size=256"``.
         folder: where relative paths of a spec given as values start.
+        allow_local_code: Python files that a spec names under ``plugins`` may run.
 
     Raises:
         RequestError: there is no finished dataset, or the spec is wrong.
         RunError: with ``on_error`` "stop", a case cannot be used.
     """
     if isinstance(path, Mapping) or Path(path).is_file():
-        host = host or default_host()
-        return Stream(Cutter(load(path, host, settings, folder), host))
+        spec = load(path, host or default_host(), settings, folder, local_code=allow_local_code)
+        return Stream(Cutter(spec, spec.host))
     return Dataset(Path(path), host)
 
 
@@ -86,8 +88,9 @@ class Cutter:
         return {"given": dict(self._spec.given), "spec": self._spec.folder, "notes": self.folder}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.folder, host = state["notes"], default_host()
-        self._start(validate(state["given"], host, state["spec"], "spec"), host)
+        self.folder = state["notes"]
+        spec = validate(state["given"], default_host(), state["spec"], "spec", local_code=True)  # allowed where this was made
+        self._start(spec, spec.host)
 
     def sample(self, case: str, row: int) -> Mapping[str, Values]:
         """The arrays of a sample; those of the last one are held.
@@ -159,7 +162,7 @@ def _remove(folder: Path, owner: int) -> None:
 def _without_writing(spec: Spec, host: Host, notes: Path) -> Spec:
     """The same spec with the notes as its output, done in this process, and with nothing written of the samples."""
     given = {**spec.given, "output": str(notes), "engine": {"use": "local", "workers": 0}}
-    loaded = validate(given, host, spec.folder, "spec")
+    loaded = validate(given, host, spec.folder, "spec", local_code=True)
     return attrs.evolve(loaded, write=(Step("writer", "stream", "stream", "write", None, {}, _Nowhere(), None, {}, (), spec.folder),))
 
 

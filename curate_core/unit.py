@@ -82,8 +82,8 @@ class Job:
         """Do a unit in this process."""
         bench = _benches.get(self.token)
         if bench is None:
-            host = default_host()
-            bench = Bench(validate(self.spec, host, self.folder, "spec"), host, self.output, worker)
+            spec = validate(self.spec, default_host(), self.folder, "spec", local_code=True)  # as it was where the job was made
+            bench = Bench(spec, spec.host, self.output, worker)
             self.adopt(bench)
         return bench.do(unit.task)
 

@@ -16,6 +16,25 @@ def add_spec(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("spec", metavar="SPEC", type=Path, help="a JSON file")
     parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="override a value, such as rois.0.size=256")
     parser.add_argument("--output", metavar="DIR", type=Path, help="folder of the dataset instead of the spec's")
+    parser.add_argument("--allow-local-code", action="store_true", help='run the Python files that the spec names under "plugins"')
+
+
+def add_plugins(parser: argparse.ArgumentParser) -> None:
+    """--plugin, for commands without a spec."""
+    text = "a Python file with components, as a spec names it; it is run"
+    parser.add_argument("--plugin", dest="local_plugins", metavar="FILE", action="append", default=[], help=text)
+
+
+def host_of(arguments: argparse.Namespace) -> Host:
+    """The installed plugins, and the files that ``--plugin`` names.
+
+    Raises:
+        SpecError: a file fails or brings nothing.
+    """
+    from curate_core.host import default_host
+    from curate_core.localcode import with_local_plugins
+
+    return with_local_plugins(default_host(), arguments.local_plugins, Path.cwd(), "--plugin", allowed=True)
 
 
 def load_spec(arguments: argparse.Namespace) -> tuple[Spec, Host]:
@@ -31,4 +50,5 @@ def load_spec(arguments: argparse.Namespace) -> tuple[Spec, Host]:
     settings = list(arguments.set)
     if arguments.output is not None:
         settings.append(f"output={arguments.output.absolute()}")
-    return load(arguments.spec, host, settings), host
+    spec = load(arguments.spec, host, settings, local_code=arguments.allow_local_code)
+    return spec, spec.host

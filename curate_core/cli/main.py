@@ -28,6 +28,7 @@ COMMANDS = {
     "plugins": ("plugins", "what is installed and whether it works"),
     "schema": ("schema", "the JSON Schema of specs, for editors"),
     "import": ("import_", "turn another system's configuration into a spec"),
+    "new-plugin": ("new_plugin", "write a plugin package whose tests pass"),
 }
 """Command -> its module in this package, and one line for ``--help``."""
 
@@ -95,7 +96,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _without_command(words: list[str]) -> int:
-    commands = "\n".join(f"  {word:<8} {summary}" for word, (_, summary) in COMMANDS.items())
+    commands = "\n".join(f"  {word:<10} {summary}" for word, (_, summary) in COMMANDS.items())
     parser = Parser(
         "curate",
         usage="curate COMMAND [options]",

@@ -69,5 +69,8 @@ def _print_script(arguments: argparse.Namespace, spec: Spec) -> int:
         message = f"an array of {arguments.slurm_array} jobs does nothing"
         raise RequestError(message, where="--slurm-array", hint="ask for at least 1")
     rounds = len(derive(spec)) + SPARE
-    print(array_script(arguments.spec, spec.name, arguments.slurm_array, rounds, arguments.set, arguments.output), end="")  # noqa: T201
+    options = [word for setting in arguments.set for word in ("--set", setting)]
+    options += ["--output", str(arguments.output.absolute())] if arguments.output is not None else []
+    options += ["--allow-local-code"] if arguments.allow_local_code else []
+    print(array_script(arguments.spec, spec.name, arguments.slurm_array, rounds, options), end="")  # noqa: T201
     return 0

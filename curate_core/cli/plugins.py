@@ -7,6 +7,8 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from curate_core.cli.arguments import add_plugins, host_of
+
 if TYPE_CHECKING:
     from curate_core.host import Host
     from curate_core.providers import Provider
@@ -16,13 +18,12 @@ def configure(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
     """Declare the arguments."""
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
     parser.add_argument("--check", action="store_true", help="import every component; exit code 1 when something does not work")
+    add_plugins(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Do it; returns the exit code."""
-    from curate_core.host import default_host
-
-    host = default_host()
+    host = host_of(arguments)
     failures = check(host) if arguments.check else {}
     if arguments.json:
         print(json.dumps(_described(host, failures), indent=2))  # noqa: T201

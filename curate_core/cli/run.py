@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     from curate_core.cli.progress import Progress
     from curate_core.sharding import PartSummary
 
-    common: dict[str, Any] = {"settings": arguments.set, "output": arguments.output}
+    common: dict[str, Any] = {"settings": arguments.set, "output": arguments.output, "allow_local_code": arguments.allow_local_code}
     summary: Summary | PartSummary
     with Progress(quiet=arguments.quiet, verbose=arguments.verbose) as progress:
         common["listeners"] = [progress]

@@ -6,10 +6,13 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from curate_core.cli.arguments import add_plugins, host_of
+
 
 def configure(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
     """Declare the arguments."""
     parser.add_argument("file", metavar="FILE", type=Path, help="a file, or a folder that a reader may take")
+    add_plugins(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -18,14 +21,13 @@ def run(arguments: argparse.Namespace) -> int:
 
     from curate_core.cli.output import BAD, GOOD, WEAK, console, table, visible
     from curate_core.errors import RequestError
-    from curate_core.host import default_host
     from curate_core.opening import distribution_for, judge_readers
 
     path: Path = arguments.file
     if not path.exists():
         message = "there is no such file"
         raise RequestError(message, where=str(path))
-    host = default_host()
+    host = host_of(arguments)
     verdicts = judge_readers(host, path)
     taken = next((verdict for verdict in verdicts if not verdict.reason), None)
     out = console()

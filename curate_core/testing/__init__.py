@@ -20,17 +20,21 @@ Class attributes state what the component can do (``memory_mapped``, ``dtypes``,
 to skip. The fixtures of :mod:`curate_core.testing.fixtures` are taken by name in a ``conftest.py``.
 """
 
+from curate_core.testing.commands import CommandTests
+from curate_core.testing.engines import EngineTests
 from curate_core.testing.filters import FilterTests
+from curate_core.testing.importers import ImporterTests
 from curate_core.testing.making import context, make_batch, make_case, make_image, values
 from curate_core.testing.plugins import PluginTests
 from curate_core.testing.preprocessors import PreprocessorTests
 from curate_core.testing.readers import ReaderTests
 from curate_core.testing.roi_finders import RoiFinderTests
 from curate_core.testing.running import run_spec
+from curate_core.testing.sources import SourceTests
 from curate_core.testing.transforms import TransformTests
 from curate_core.testing.writers import WriterTests
 
 __all__ = [
-    "FilterTests", "PluginTests", "PreprocessorTests", "ReaderTests", "RoiFinderTests", "TransformTests", "WriterTests", "context",
-    "make_batch", "make_case", "make_image", "run_spec", "values",
+    "CommandTests", "EngineTests", "FilterTests", "ImporterTests", "PluginTests", "PreprocessorTests", "ReaderTests", "RoiFinderTests",
+    "SourceTests", "TransformTests", "WriterTests", "context", "make_batch", "make_case", "make_image", "run_spec", "values",
 ]  # fmt: skip

@@ -231,3 +231,49 @@ def write_plugin(folder: Path) -> None:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(dedent(text).lstrip())
+
+
+@pytest.fixture(scope="session")
+def bare(place: Path, wheels: Path) -> Path:
+    """The command of an environment that holds the core's wheel and what that asks for: no plugin, nothing editable."""
+    scripts = place / "bare" / BIN
+    must(sys.executable, "-m", "venv", "bare", folder=place)
+    must(scripts / "pip", "install", "--quiet", *wheels.glob("curate_core-*.whl"), folder=place)
+    return scripts / "curate"
+
+
+def test_a_generated_plugin_is_built_installed_used_and_removed(place: Path, bare: Path, tmp_path: Path) -> None:
+    """From ``curate new-plugin`` of an installed core to a dataset, and back: no repository on the path, no editable install."""
+    must(bare, "new-plugin", "lab-spots", "--kind", "roi-finder", folder=tmp_path)
+    package = tmp_path / "curate-lab-spots"
+    built = tmp_path / "built"
+    must(place / "venv" / BIN / "hatchling", "build", "-t", "wheel", "-d", built, folder=package)
+    [wheel] = built.glob("*.whl")
+    assert {n for n in zipfile.ZipFile(wheel).namelist() if n.endswith(".py")} == {
+        f"curate_lab_spots/{name}.py" for name in ("__init__", "plugin", "rois")
+    }
+    must(bare.parent / "pip", "install", "--quiet", wheel, folder=tmp_path)
+    must(bare, "plugins", "--check", folder=tmp_path)
+    image = np.zeros((12, 16), np.uint8)
+    image[3, 4] = 200
+    np.save(tmp_path / "first.npy", image, allow_pickle=False)
+    spec = {
+        "version": 1,
+        "name": "spots",
+        "source": {"use": "files", "pattern": "{case}.npy"},
+        "rois": [{"use": "lab-spots", "size": 3, "count": 1}],
+        "write": [{"use": "npy", "path": "{case}.npy"}],
+        "output": "out",
+    }
+    (tmp_path / "spec.json").write_text(json.dumps(spec))
+    must(bare, "run", "spec.json", folder=tmp_path)
+    np.testing.assert_array_equal(np.load(tmp_path / "out" / "first.npy", allow_pickle=False), image[2:5, 3:6])
+    lock = json.loads((tmp_path / "out" / "spec.lock.json").read_text())
+    assert lock["distributions"]["curate-lab-spots"] == "0.1.0"
+
+    must(bare.parent / "pip", "uninstall", "--quiet", "-y", "curate-lab-spots", folder=tmp_path)
+    assert "curate-lab-spots" not in plugins(bare, tmp_path)
+    gone = call(bare, "run", "spec.json", folder=tmp_path)
+    assert gone.returncode == 2
+    assert "there is no ROI finder 'lab-spots'" in gone.stderr
+    must(bare, "verify", "out", folder=tmp_path)  # the dataset outlives the plugin that found its ROIs
