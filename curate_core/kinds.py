@@ -83,7 +83,7 @@ class Reader(Component):
         """What ``curate info`` tells of a file of many layers, a list being lines below; None: it opens the layer and tells of that."""
         return None
 
-    def verify(self, path: Path) -> Sequence[str] | None:
+    def faults(self, path: Path) -> Sequence[str] | None:
         """What ``curate verify`` finds wrong with a file against the layout that it claims; None: there is none to verify."""
         return None
 
@@ -393,7 +393,8 @@ KINDS: Mapping[str, type[Component]] = {
 }
 
 __all__ = [
-    "CASE", "DATASET", "HOOK_API", "KINDS", "SAMPLE", "Batch", "Case", "CaseSource", "Command", "Component", "Context", "Engine", "EngineSession",
-    "Features", "Filter", "Image", "Importer", "Layer", "LayerSource", "Measuring", "Outcome", "Piece", "Placement", "Preprocessor", "Reader",
-    "RoiFinder", "RoiTable", "Scope", "Source", "Transform", "Unit", "Verdict", "Worker", "WriteSession", "Writer", "generator",
+    "CASE", "DATASET", "HOOK_API", "KINDS", "SAMPLE", "Batch", "Case", "CaseSource", "Command", "Component", "Context", "Engine",
+    "EngineSession", "Features", "Filter", "Image", "Importer", "Layer", "LayerSource", "Measuring", "Outcome", "Piece", "Placement",
+    "Preprocessor", "Reader", "RoiFinder", "RoiTable", "Scope", "Source", "Transform", "Unit", "Verdict", "Worker", "WriteSession",
+    "Writer", "generator",
 ]  # fmt: skip

@@ -247,7 +247,7 @@ def join_tractograms(parts: Sequence[Tractogram], source: LayerSource) -> Tracto
     first = parts[0]
     for part, file in zip(parts[1:], source.files[1:], strict=True):
         first.grid.require_same(part.grid, 1e-3, f"joined files {source.files[0].name} and {file.name}")
-    starts = np.cumsum([0, *(len(part.points) for part in parts[:-1])])
+    starts = np.cumsum([0, *(part.points.shape[0] for part in parts[:-1])])
     notes: dict[str, Any] = {**first.notes, "joined": [len(part) for part in parts]}
     data: dict[str, dict[str, NDArray]] = {}
     for kind in ("per_streamline", "per_point"):

@@ -11,7 +11,9 @@ SHOWN = 20
 
 def configure(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
     """Declare the arguments."""
-    parser.add_argument("dataset", metavar="DATASET", type=Path, help="folder of a finished dataset, or a file whose layout its reader knows")
+    parser.add_argument(
+        "dataset", metavar="DATASET", type=Path, help="folder of a finished dataset, or a file whose layout its reader knows"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -58,7 +60,7 @@ def _file(arguments: argparse.Namespace) -> int:
     path: Path = arguments.dataset
     host = default_host()
     offer = choose_reader(host, path)
-    problems = structure({}, host.load(offer), path.parent).verify(path.absolute())
+    problems = structure({}, host.load(offer), path.parent).faults(path.absolute())
     if problems is None:
         message = f"files of this kind have no layout to be verified ({offer.qualified})"
         raise RequestError(message, where=str(path), hint="give the folder of a dataset")

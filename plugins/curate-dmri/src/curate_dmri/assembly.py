@@ -43,8 +43,8 @@ def assemble(out: Any, pieces: Sequence[Piece], config: Mapping[str, Any] | None
         tops.setdefault(group, piece)
     with assembling(out) as (groups, sources):
         for path, piece in tops.items():
-            group, name = groups.parent_of(path)
-            h5o.copy(sources.file(piece.path).id, encoded(path), group, name)
+            parent, last = groups.parent_of(path)
+            h5o.copy(sources.file(piece.path).id, encoded(path), parent, last)
         root = groups.file
         first = next(iter(subjects), "")
         mine = [piece for piece in tops.values() if piece.case == first]

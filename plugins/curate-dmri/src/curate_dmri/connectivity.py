@@ -10,7 +10,7 @@ import numpy as np
 from attrs import frozen
 
 from curate_core import Case, Context, Image, Preprocessor, StepError, option
-from curate_core.arrays import read
+from curate_core.arrays import NDArray, read
 from curate_core.model import Plain
 from curate_dmri.streamlines import tractogram
 
@@ -49,8 +49,7 @@ class Connectivity(Preprocessor):
         if values.ndim != 2 or values.shape[0] != values.shape[1]:
             message = f"the connectivity matrix {self.matrix!r} has the shape {values.shape}, expected as many rows as columns"
             raise StepError(message, where=f"case {case.id}")
-        notes: dict[str, Plain] = {BELONGS: self.layer, "connectivity": "matrix"}
-        changed = {self.matrix: matrix.with_array((values != 0), **notes)}
+        changed = {self.matrix: _beside(matrix, values != 0, self.layer, "matrix")}
         if self.blocs is not None:
             blocs = [self.blocs] * 3 if isinstance(self.blocs, int) else [*self.blocs]
             regions, what = math.prod(blocs), f"{' x '.join(map(str, blocs))} blocs"
@@ -63,13 +62,13 @@ class Connectivity(Preprocessor):
                                      f"labels {self.labels!r} and tractogram {self.layer!r}")  # fmt: skip
             regions = int(np.count_nonzero(np.unique(labels)))
             what, kept = f"{regions} labels", {"connectivity_matrix_type": "from_labels"}
-            changed[self.labels] = volume.with_array(labels, **{BELONGS: self.layer, "connectivity": "label_volume"})
+            changed[self.labels] = _beside(volume, labels, self.layer, "label_volume")
         if len(values) != regions:
             message = f"the connectivity matrix {self.matrix!r} has {len(values)} regions, there are {what}"
             raise StepError(message, where=f"case {case.id}")
         return case.with_layers({**changed, self.layer: attrs.evolve(lines, notes={**lines.notes, **kept})})
 
-    def _labels(self, case: Case, volume: Image) -> np.ndarray:
+    def _labels(self, case: Case, volume: Image) -> NDArray:
         """Labels as uint16.
 
         Raises:
@@ -81,3 +80,8 @@ class Connectivity(Preprocessor):
             message = f"labels {self.labels!r} must be whole numbers from 0 to {highest} on three axes, these have {volume.grid.axes!r}"
             raise StepError(message, where=f"case {case.id}")
         return values.astype(np.uint16)
+
+
+def _beside(image: Image, values: NDArray, layer: str, what: str) -> Image:
+    """Other values, with the notes that lead the writer to the group they belong to."""
+    return Image(values, image.grid, {**image.notes, BELONGS: layer, "connectivity": what})

@@ -69,7 +69,7 @@ class DwiMlReader(Reader):
         with opened(path) as file:
             return describe(file)
 
-    def verify(self, path: Path) -> Sequence[str] | None:
+    def faults(self, path: Path) -> Sequence[str] | None:
         file = open_file(path)
         try:
             return list(problems(file))

@@ -33,7 +33,9 @@ def curate_register_preprocessors() -> Iterator[Provider]:
     yield Provider("preprocessor", "resample-streamlines", "Points at a step, or a number of them.", f"{here}:ResampleStreamlines")
     yield Provider("preprocessor", "compress-streamlines", "Fewer points within a tolerance.", f"{here}:CompressStreamlines")
     yield Provider("preprocessor", "remove-invalid-streamlines", "Drops streamlines that leave the volume.", f"{here}:RemoveInvalid")
-    yield Provider("preprocessor", "connectivity", "A connectivity matrix that belongs to streamlines.", "curate_dmri.connectivity:Connectivity")
+    yield Provider(
+        "preprocessor", "connectivity", "A connectivity matrix that belongs to streamlines.", "curate_dmri.connectivity:Connectivity"
+    )
 
 
 @hookimpl

@@ -108,7 +108,7 @@ def reference_grid(path: Path) -> Grid:
 
     try:
         header = nibabel.load(path)
-        shape, affine = header.shape[:3], np.asarray(header.affine, np.float64)  # type: ignore[attr-defined]
+        shape, affine = header.shape[:3], np.asarray(header.affine, np.float64)
     except Exception as error:  # nibabel's own errors, and what damaged headers raise
         message = f"the reference volume cannot be read: {error}"
         raise SourceError(message, where=str(path)) from error
@@ -127,7 +127,9 @@ def differing(own: Grid, wanted: Grid, tolerance: float) -> list[str]:
         found.append(f"voxel size {_sizes(own.spacing)} mm against {_sizes(wanted.spacing)} mm")
     if not np.allclose(own.affine, wanted.affine, tolerance, tolerance):
         apart = float(np.abs(own.affine - wanted.affine).max())
-        found.append(f"affines differ by up to {apart:.6g} ({own.affine[:3].round(4).tolist()} against {wanted.affine[:3].round(4).tolist()})")
+        found.append(
+            f"affines differ by up to {apart:.6g} ({own.affine[:3].round(4).tolist()} against {wanted.affine[:3].round(4).tolist()})"
+        )
     return found
 
 

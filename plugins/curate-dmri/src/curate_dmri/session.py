@@ -56,7 +56,7 @@ class SubjectSession(WriteSession):
         if encoded(subject) in groups.file:
             message = f"subject {subject!r} has several samples, the file holds one a subject"
             raise StepError(message, where=f"case {subject}", hint='use the ROI finder "whole"')
-        beside = {name: layer for name in batch.arrays if _belongs(layer := batch.case.layers.get(name))}
+        beside = {name: image for name, image in batch.case.images().items() if name in batch.arrays and BELONGS in image.notes}
         _check_grids(batch, row, beside)
         placed: dict[str, Placement] = {}
         for name in batch.arrays:
@@ -152,15 +152,13 @@ class SubjectSession(WriteSession):
         matrix = what == "matrix"
         made = (values != 0) if matrix else file_order(values, grid, path)[..., 0].astype("<u2")
         place = f"{path}/connectivity_{what}"
-        dataset = create_dataset(groups, place, made.dtype, made.shape, self._storage(tuple(min(n, 256 if matrix else 32) for n in made.shape)))
+        dataset = create_dataset(
+            groups, place, made.dtype, made.shape, self._storage(tuple(min(n, 256 if matrix else 32) for n in made.shape))
+        )
         if made.size:
             dataset[...] = made
         flush(dataset)
         return Placement(self.writer.file, place, made.shape, made.dtype.str, digest_of(np.ascontiguousarray(made)))
-
-
-def _belongs(layer: object) -> bool:
-    return isinstance(layer, Image) and BELONGS in layer.notes
 
 
 def _notes(batch: Batch, name: str) -> Mapping[str, Plain]:

@@ -44,8 +44,8 @@ class SubjectsSource(Source):
     A layer's other keys are options of its reader. Tractograms are checked against the subject's first volume, unless ``reference`` (a path
     below the subject's folder) names another.
 
-    All files of all subjects are looked for before any work. One that is missing is an error, or with ``"enforce": false`` costs its subject
-    only. ``root`` may be the folder that holds ``dwi_ml_ready``. The case's attribute ``split`` is the name of its list.
+    All files of all subjects are looked for before any work. One that is missing is an error, or with ``"enforce": false`` costs its
+    subject only. ``root`` may be the folder that holds ``dwi_ml_ready``. The case's attribute ``split`` is the name of its list.
 
     Example::
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Literal
 
@@ -76,7 +77,7 @@ class Standardize(Preprocessor):
             return [np.arange(count)]
         joined: Any = image.notes.get("joined", [count])
         edges = np.cumsum([0, *joined])
-        return [np.arange(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+        return [np.arange(a, b) for a, b in itertools.pairwise(edges.tolist())]
 
     def _mask(self, case: Case, image: Image) -> NDArray:
         """(spatial axes of the layer) bool.

@@ -82,8 +82,8 @@ def remove(case: Case, name: str, lines: Tractogram) -> Case:
 class ResampleStreamlines(Preprocessor):
     """Points along each streamline at equal arc lengths, linear between the given ones; its ends stay as they are.
 
-    With ``step_size`` every step is that long but the last, which leads to the end and may be shorter. With ``points`` every streamline gets
-    so many, all its steps equal. A streamline of one point stays one, or is that point repeated. Data of points are left out, those of
+    With ``step_size`` every step is that long but the last, which leads to the end and may be shorter. With ``points`` every streamline
+    gets so many, all its steps equal. A streamline of one point stays one, or is that point repeated. Data of points are left out, those of
     streamlines stay.
 
     Example::
@@ -119,9 +119,7 @@ class ResampleStreamlines(Preprocessor):
         out = np.empty((int(counts.sum()), 3), np.float32)
         kernels.resample(points, lines.offsets, lines.lengths, counts, self.step_size or 0.0, out)
         done: dict[str, Plain] = {"step_size": self.step_size} if self.points is None else {"nb_points": self.points}
-        made = attrs.evolve(
-            lines, points=out, offsets=offsets_of(counts), lengths=counts, per_point={}, notes={**lines.notes, **done}
-        )
+        made = attrs.evolve(lines, points=out, offsets=offsets_of(counts), lengths=counts, per_point={}, notes={**lines.notes, **done})
         return remove(case, self.layer, made) if self.remove_invalid else case.with_layers({self.layer: made})
 
 

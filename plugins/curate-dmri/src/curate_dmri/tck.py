@@ -1,5 +1,6 @@
-"""MRtrix files (https://mrtrix.readthedocs.io/en/latest/getting_started/image_data.html#tracks-file-format-tck): points in the world, with rows
-of NaN between streamlines, and one of infinity at the end.
+"""MRtrix files: points in the world, with rows of NaN between streamlines, and one of infinity at the end.
+
+https://mrtrix.readthedocs.io/en/latest/getting_started/image_data.html#tracks-file-format-tck
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""TrackVis files (https://trackvis.org/docs/?subsect=fileformat): a header of 1000 bytes, and each streamline behind its number of points."""
+"""TrackVis files: a header of 1000 bytes, and each streamline behind its number of points.
+
+https://trackvis.org/docs/?subsect=fileformat
+"""
 
 from __future__ import annotations
 
