@@ -41,7 +41,7 @@ def read_tck(path: Path) -> Parsed:
         raise SourceError(message, where=str(path), hint="copy it again")
     points: np.ndarray = np.memmap(path, dtype, "r", start, (rows, 3))
     if dtype != np.dtype("=f4"):
-        points = points.astype(np.float32)
+        points = np.asarray(points, np.float32)
     first = np.asarray(points[:, 0])
     breaks = np.flatnonzero(np.isnan(first))
     breaks = breaks[np.isnan(points[breaks]).all(axis=1)]

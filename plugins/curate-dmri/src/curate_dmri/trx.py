@@ -80,7 +80,7 @@ def read_trx(path: Path) -> Parsed:
             message = "has no positions or no offsets"
             raise SourceError(message, where=str(path))
         positions, starts = np.zeros((0, 3), np.float32), np.zeros((0, 1), np.int64)
-    points = positions if positions.dtype == np.float32 else positions.astype(np.float32)
+    points = positions if positions.dtype == np.float32 else np.asarray(positions, np.float32)
     edges = starts.reshape(-1).astype(np.int64)[: archive.streamlines + 1]
     if len(edges) == archive.streamlines:
         edges = np.append(edges, archive.rows)
