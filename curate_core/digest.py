@@ -16,7 +16,7 @@ import attrs
 import numpy as np
 from attrs import frozen
 
-from curate_core.arrays import NDArray
+from curate_core.arrays import NDArray, read
 from curate_core.errors import SourceError
 from curate_core.model import CaseSource, Plain, Tractogram
 from curate_core.options import info_of
@@ -195,9 +195,12 @@ def identities(steps: Sequence[Step]) -> list[Plain]:
 
 
 def digest_of(values: NDArray | Tractogram) -> str:
-    """SHA-256 of an array's values in C order and little-endian, or of a tractogram's points, offsets and lengths."""
+    """SHA-256 of an array's values in C order and little-endian, or of a tractogram's points, offsets, lengths and data."""
     if isinstance(values, Tractogram):
-        return hashlib.sha256(b"".join(digest_of(a).encode() for a in (values.points, values.offsets, values.lengths))).hexdigest()
+        found = [digest_of(read(array)) for array in (values.points, values.offsets, values.lengths)]
+        for data in (values.per_streamline, values.per_point):
+            found += [text for name in sorted(data) for text in (key_of(name), digest_of(read(data[name])))]
+        return hashlib.sha256("".join(found).encode()).hexdigest()
     plain = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
     return hashlib.sha256(plain.view(np.uint8).data if plain.ndim else plain.tobytes()).hexdigest()
 

@@ -120,8 +120,8 @@ def prepare(
     context_of: ContextOf,
     statistics: Mapping[str, Plain],
     folder: Path,
-) -> dict[str, Plain]:
-    """Do the stage for one case and leave its results in ``folder``; returns what the runner needs to know of them.
+) -> tuple[dict[str, Plain], Case]:
+    """Do the stage for one case and leave its results in ``folder``; returns what the runner needs to know of them, and the open case.
 
     Raises:
         RequestError: two samples would take one path.
@@ -151,7 +151,7 @@ def prepare(
     described = {"id": case.id, "attributes": dict(case.attributes), "roles": roles, "layers": layers}
     save_json(folder / "case.json", {**described, "edges": edges, "statistics": dict(opened.statistics)})
     block_sizes: list[Any] = np.add.reduceat(sizes, edges[:-1]).tolist() if len(sizes) else []
-    return {"edges": list(edges), "found": len(table), "dropped": survey.dropped_counts(), "sizes": block_sizes}
+    return {"edges": list(edges), "found": len(table), "dropped": survey.dropped_counts(), "sizes": block_sizes}, case
 
 
 def _describe(layer: Layer, reader: str) -> dict[str, Plain]:

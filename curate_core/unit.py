@@ -168,7 +168,8 @@ class Bench:
     def _prepare(self, task: Task, stage: Stage, key: Key) -> Record:
         self._held = None
         with self.parts.making(key.name) as folder:
-            info = prepare(self.spec, self.host, self.stages.early, task.case, self.context, task.statistics, folder)
+            info, case = prepare(self.spec, self.host, self.stages.early, task.case, self.context, task.statistics, folder)
+        self._held = (key.name, case, load_prepared(self.parts.path(key.name)))
         return record_of(key, task.case.id, stage, None, {**info, "paths": self.keys.paths})
 
     def prepared(self, task: Task) -> tuple[Case, Prepared]:
