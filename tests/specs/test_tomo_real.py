@@ -294,6 +294,19 @@ def test_patches(tmp_path: Path) -> None:
             assert stripe.max() <= image.max()
 
 
+def test_the_manifest_tells_where_samples_come_from(tmp_path: Path) -> None:
+    masked_shifts(tmp_path, {1: [(30, 34)]}, 2, angles=25, columns=90)
+    dataset = make("patch", tmp_path, "source.shifts=2", "rois.0.size=[12, 40]", "transform.1.percentage=10", *MASK_OF_A_FILE)
+    for row in dataset.rows():
+        known, stem = row["attributes"], Path(row["arrays"]["stripe"]["file"]).stem
+        assert stem == f"0000_shift{known['shift']:02}_{known['row']:04}_w{known['patch']:02}"
+        assert known["scan"] == str(1000 + known["shift"])
+        assert row["sources"]["scan"] == [f"{known['scan']}.nxs"]
+        assert {"sample", "shiftstep", "offset", "angle", "column", "artifact", "scale_low", "scale_high"} <= set(known)
+        assert ("stripe_parameters" in known) == (known["artifact"] == "fake")
+        assert ("estimate" in known) == (known["artifact"] == "real")
+
+
 def test_a_mask_of_another_shape(tmp_path: Path) -> None:
     masked_shifts(tmp_path, {}, 1)
     write_mask(tmp_path / "m1000.npy", (24, 5, 40), {})
