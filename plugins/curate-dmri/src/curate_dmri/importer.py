@@ -161,7 +161,9 @@ class DwiMl(Importer):
         blocs, labels = group.get("connectivity_nb_blocs"), group.get("connectivity_labels")
         if "connectivity_matrix" not in group:
             if blocs is not None or labels is not None:
-                raise _wrong(name, "connectivity_nb_blocs and connectivity_labels say what a connectivity_matrix is about, which is not given")
+                raise _wrong(
+                    name, "connectivity_nb_blocs and connectivity_labels say what a connectivity_matrix is about, which is not given"
+                )
             return []
         if (blocs is None) == (labels is None):
             raise _wrong(name, "a connectivity_matrix needs either connectivity_nb_blocs or connectivity_labels")

@@ -30,6 +30,7 @@ def curate_register_preprocessors() -> Iterator[Provider]:
     yield Provider("preprocessor", "project", "Exact parallel-beam projections of analytic objects.", "curate_tomo.project:Project")
     yield Provider("preprocessor", "flat-fields", "Photon noise and stripes of simulated flat fields.", "curate_tomo.flatfields:FlatFields")
     yield Provider("preprocessor", "normalize-flats", "Divide by flat fields, take the logarithm.", "curate_tomo.normalize:NormalizeFlats")
+    yield Provider("preprocessor", "stripe-mask", "Where a scan has stripes: a layer.", "curate_tomo.stripemask:StripeMask")
 
 
 @hookimpl
@@ -53,3 +54,9 @@ def curate_register_transforms() -> Iterator[Provider]:
 def curate_register_importers() -> Iterator[Provider]:
     """Configurations of other systems."""
     yield Provider("importer", "nostripesnet", "The data generator of NoStripesNet.", "curate_tomo.nostripesnet:NoStripesNet")
+
+
+@hookimpl
+def curate_register_commands() -> Iterator[Provider]:
+    """What takes long, and is done once."""
+    yield Provider("command", "stripe-mask", "Find where a scan has stripes, for an archive.", "curate_tomo.maskcommand:MakeStripeMask")
