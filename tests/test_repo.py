@@ -146,7 +146,9 @@ def test_every_supported_interpreter_is_in_the_matrix() -> None:
 
 
 def test_bundles_name_plugins_that_exist_and_all_names_all() -> None:
-    bundles = {name: set(content) for name, content in project(ROOT)["optional-dependencies"].items() if name not in ("testing", "test", "docs")}
+    bundles = {
+        name: set(content) for name, content in project(ROOT)["optional-dependencies"].items() if name not in ("testing", "test", "docs")
+    }
     wanted = {f"{folder.name}>=0.1,<0.2" for folder in PLUGINS if folder.name.removeprefix("curate-") not in ALONE}
     assert bundles["all"] == wanted
     assert {name: content - wanted for name, content in bundles.items() if content - wanted} == {}

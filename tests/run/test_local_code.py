@@ -235,7 +235,7 @@ def test_a_name_that_an_installed_plugin_has_must_be_told_apart(place):
         ),
         (
             "from curate_core import hookimpl\n\n@hookimpl\ndef curate_register_reader():\n    pass\n",
-            "'./my_rois.py' failed with PluginValidationError: unknown hook 'curate_register_reader'",
+            "'./my_rois.py' failed with PluginError: there is no hook 'curate_register_reader' (did you mean 'curate_register_readers'?)",
         ),
         (
             "from curate_core import hookimpl\n\n@hookimpl\ndef curate_register_readers():\n    return 3\n",
