@@ -68,7 +68,7 @@ def no_keys() -> list[Any]:
         patch.object(Keys, "measure_case", lambda self, case, source, stage, *given: name("measure", case.id, stage.index)),
         patch.object(Keys, "block", lambda self, case, prepare, stage, block, *given: name("block", prepare, stage.index, block)),
         patch.object(Keys, "closure", lambda self, stage, members, *given: name("closure", stage.index, members[0] if members else "")),
-        patch("curate_core.runner.source_key", lambda case, *given: case.id),
+        patch("curate_core.running.source_key", lambda case, *given: case.id),
     ]
 
 

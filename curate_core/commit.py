@@ -13,12 +13,11 @@ import math
 import os
 import shutil
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from attrs import frozen
 
 from curate_core.continuing import CASES, describe_cases
 from curate_core.digest import canonical, file_digest, key_of
@@ -26,7 +25,7 @@ from curate_core.durable import sync_below, sync_folder, writing
 from curate_core.errors import RequestError, RunError
 from curate_core.fates import FATES, Before, Fates, write_fates
 from curate_core.indexes import Indexes
-from curate_core.journal import Journal
+from curate_core.journal import Journal, Quarantined
 from curate_core.kinds import Piece
 from curate_core.layout import DATASET, DROPPED, INDEX, LOCK, MANIFEST, OWN_FILES, QUARANTINE, WORK
 from curate_core.model import Plain
@@ -37,16 +36,6 @@ from curate_core.rounds import CaseState
 from curate_core.samples import DATA, ROWS, writer_of
 from curate_core.steps import blame
 from curate_core.unit import Bench
-
-
-@frozen
-class Quarantined:
-    """A case that did not make it."""
-
-    case: str
-    step: str
-    reason: str
-    files: tuple[str, ...] = ()
 
 
 class Commit:
@@ -274,17 +263,23 @@ def load_files(output: Path) -> dict[str, Any]:
     return load_sealed(path) if path.exists() else {}
 
 
-def gone(output: Path, journal: Journal) -> list[str]:
-    """Keys of journalled parts that are not there as they were made, or whose data were lost, here or in the dataset's files."""
+def gone(output: Path, journal: Journal, cases: Container[str] | None = None) -> list[str]:
+    """Keys of journalled parts that are not there as they were made, or whose data were lost, here or in the dataset's files.
+
+    Args:
+        cases: only parts of these are looked at; None: all.
+    """
     parts = Parts(output)
     lost = {name for name, entry in load_files(output).items() if not _has_size(output / name, entry["size"])}
-    return [
-        key
-        for key in sorted(journal.parts)
-        if not parts.has(key)
-        or (lost and key in journal.committed and not lost.isdisjoint(parts_files(parts, key)))
-        or (key not in journal.committed and not all(_has_size(parts.path(key) / DATA / n, s) for n, s in parts_files(parts, key).items()))
-    ]
+
+    def is_gone(key: str) -> bool:
+        if not parts.has(key):
+            return True
+        if key in journal.committed:
+            return bool(lost) and not lost.isdisjoint(parts_files(parts, key))
+        return not all(_has_size(parts.path(key) / DATA / name, size) for name, size in parts_files(parts, key).items())
+
+    return [key for key, record in sorted(journal.parts.items()) if (cases is None or record.case in cases) and is_gone(key)]
 
 
 def _same(one: Path, other: Path) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from curate_core.arrays import ArrayLike, NDArray, box, read
+from curate_core.arrays import ArrayLike, NDArray, box, nbytes, read
 from curate_core.batch import Batch, GridOf, LazyArrays
 from curate_core.errors import CurateError, SourceError, StepError
 from curate_core.grid import Grid
@@ -58,7 +58,7 @@ def row_bytes(case: Case, table: RoiTable) -> NDArray:
                 rest = [n for n, axis in zip(layer.grid.shape, layer.grid.axes, strict=True) if axis not in view.axes]
                 total += volume * int(np.prod(rest, dtype=np.int64)) * layer.dtype.itemsize
             else:
-                total += layer.points.nbytes
+                total += nbytes(layer.points)
     return total
 
 

@@ -16,7 +16,7 @@ import attrs
 import numpy as np
 from attrs import frozen
 
-from curate_core.arrays import NDArray
+from curate_core.arrays import NDArray, read
 from curate_core.errors import SourceError
 from curate_core.model import CaseSource, Plain, Tractogram
 from curate_core.options import info_of
@@ -139,9 +139,12 @@ def known_content(path: Path, companions: Sequence[Path]) -> Known:
 def source_key(case: CaseSource, digests: Mapping[Path, str], seed: int) -> str:
     """What a case depends on before any step: contents, names within it, attributes and seed; not where its files lie."""
     layers = {
-        name: [[digests[file] for file in layer.files], layer.uri, layer.join, layer.spacing, layer.unit, _placeless(layer.options, case)]
+        name: [
+            [digests[file] for file in layer.files], _relative(layer.uri, case), layer.join, layer.spacing, layer.unit,
+            _placeless(layer.options, case),
+        ]
         for name, layer in case.layers.items()
-    }
+    }  # fmt: skip
     roles = {name: [role.inputs, role.targets] for name, role in case.roles.items()}
     return key_of("source", case.id, list(layers.items()), case.attributes, roles, seed)
 
@@ -158,8 +161,15 @@ def source_names(case: CaseSource) -> dict[str, Plain]:
     described: dict[str, Plain] = {}
     for name, layer in case.layers.items():
         files = [os.path.relpath(file, case.root).replace(os.sep, "/") for file in layer.files]
-        described[name] = files or ([layer.uri] if layer.uri else [])
+        described[name] = files or ([_relative(layer.uri, case)] if layer.uri else [])
     return described
+
+
+def _relative(uri: str, case: CaseSource) -> str:
+    """An address; one of a place below the source's root counts from there, as files do."""
+    before, mark, path = uri.partition("file://")
+    below = mark and path.startswith("/") and Path(path).is_relative_to(case.root) and case.root != Path("/")
+    return f"{before}{mark}{Path(path).relative_to(case.root).as_posix()}" if below else uri
 
 
 def step_identity(step: Step) -> Plain:
@@ -185,9 +195,12 @@ def identities(steps: Sequence[Step]) -> list[Plain]:
 
 
 def digest_of(values: NDArray | Tractogram) -> str:
-    """SHA-256 of an array's values in C order and little-endian, or of a tractogram's points, offsets and lengths."""
+    """SHA-256 of an array's values in C order and little-endian, or of a tractogram's points, offsets, lengths and data."""
     if isinstance(values, Tractogram):
-        return hashlib.sha256(b"".join(digest_of(a).encode() for a in (values.points, values.offsets, values.lengths))).hexdigest()
+        found = [digest_of(read(array)) for array in (values.points, values.offsets, values.lengths)]
+        for data in (values.per_streamline, values.per_point):
+            found += [text for name in sorted(data) for text in (key_of(name), digest_of(read(data[name])))]
+        return hashlib.sha256("".join(found).encode()).hexdigest()
     plain = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
     return hashlib.sha256(plain.view(np.uint8).data if plain.ndim else plain.tobytes()).hexdigest()
 

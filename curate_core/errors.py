@@ -63,6 +63,12 @@ class RunError(CurateError):
     """The run had to stop: a full disk, a lost worker with ``on_error: stop``."""
 
 
+class WaitError(CurateError):
+    """What was asked for can be done when others have done their part."""
+
+    exit_code = 4
+
+
 class DiskError(RunError):
     """Something could not be written: a full disk, one that fails, missing rights. No case is to blame."""
 

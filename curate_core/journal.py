@@ -12,6 +12,7 @@ import io
 import json
 import logging
 import os
+import shutil
 import socket
 import time
 import zlib
@@ -54,8 +55,29 @@ class Record:
     info: Mapping[str, Any]
 
 
+@frozen
+class Quarantined:
+    """A case that did not make it.
+
+    Attributes:
+        case: its id.
+        step: where it failed.
+        reason: the error.
+        files: of the case.
+    """
+
+    case: str
+    step: str
+    reason: str
+    files: tuple[str, ...] = ()
+
+
 class Journal:
-    """The memory of one dataset folder. Only the process that holds the lock writes it.
+    """The memory of one dataset folder. Only the process that holds the lock writes it; each shard writes a file of its own beside it.
+
+    Args:
+        output: the dataset's folder.
+        shard: name of the file of the shard that this process is; empty: it is none.
 
     Attributes:
         name: of the spec that the folder belongs to; empty for a new one.
@@ -65,29 +87,40 @@ class Journal:
         pending: plan of a commit that was begun and not ended; None: there is none.
     """
 
-    def __init__(self, output: Path) -> None:
-        self.path = output / WORK / "journal.jsonl"
+    def __init__(self, output: Path, shard: str = "") -> None:
+        self.work = output / WORK
+        self.shards = self.work / "shards"
+        main = self.work / "journal.jsonl"
+        self.path = self.shards / shard if shard else main
         self.name = ""
         self.parts: dict[str, Record] = {}
         self.memo: dict[str, Known] = {}
         self.committed: frozenset[str] = frozenset()
         self.pending: str | None = None
+        self._tried: dict[str, tuple[float, Quarantined | None]] = {}
         self._waiting: list[str] = []
         self._last = time.monotonic()
         self._file: io.FileIO | None = None
         self._torn_at: int | None = None
-        if self.path.exists():
-            self._load()
+        for path in [main, *sorted(self.shards.glob("*.jsonl"))]:
+            if path.exists():
+                self._load(path)
 
-    def _load(self) -> None:
+    @property
+    def failures(self) -> dict[str, Quarantined]:
+        """Case -> why it failed when a shard tried it last."""
+        return {case: failure for case, (_, failure) in self._tried.items() if failure is not None}
+
+    def _load(self, path: Path) -> None:
         good = 0
-        with self.path.open("rb") as file:
+        with path.open("rb") as file:
             for line in file:
                 value = _parse(line)
                 if value is None or not self._takes(value):
                     break
                 good += len(line)
-        self._torn_at = good if good < self.path.stat().st_size else None
+        if path == self.path and good < path.stat().st_size:
+            self._torn_at = good
 
     def _takes(self, value: dict[str, Any]) -> bool:
         """Whether a line is of a kind and shape that we know."""
@@ -104,7 +137,14 @@ class Journal:
             self.parts[record.key] = record
         elif kind == "file":
             others = tuple((path, None if found is None else tuple(found)) for path, found in value["companions"])
-            self.memo[value["path"]] = Known(tuple(value["stamp"]), value["digest"], others)
+            known, before = Known(tuple(value["stamp"]), value["digest"], others), self.memo.get(value["path"])
+            if before is None or before == known or not before.holds(Path(value["path"])):  # shards' files are in no order of time
+                self.memo[value["path"]] = known
+        elif kind == "tried":
+            case, at, failure = value["case"], float(value["at"]), value["failure"]
+            if at >= self._tried.get(case, (0.0, None))[0]:
+                found = None if failure is None else Quarantined(case, failure["step"], failure["reason"], tuple(failure["files"]))
+                self._tried[case] = (at, found)
         elif kind == "name":
             self.name = value["name"]
         elif kind == "commit":
@@ -133,6 +173,13 @@ class Journal:
         if known.stamp is not None:
             others = [[other, None if found is None else list(found)] for other, found in known.companions]
             self._add({"type": "file", "path": path, "stamp": list(known.stamp), "digest": known.digest, "companions": others})
+
+    def add_trial(self, case: str, failure: Quarantined | None) -> None:
+        """Remember that a case failed, or that it is tried anew. The latest counts, whichever shard says it."""
+        now = time.time()
+        self._tried[case] = (now, failure)
+        said = None if failure is None else {"step": failure.step, "reason": failure.reason, "files": list(failure.files)}
+        self._add({"type": "tried", "case": case, "at": now, "failure": said})
 
     def unchanged(self, path: Path) -> str | None:
         """The hash of a source that, by its stamps, is as it was when it was hashed; None: it must be read."""
@@ -180,7 +227,7 @@ class Journal:
         lines, self._waiting = self._waiting, []
         if lines:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            sync_below(self.path.parent)
+            sync_below(self.work)
             if self._file is None:
                 if self._torn_at is not None:
                     os.truncate(self.path, self._torn_at)
@@ -192,7 +239,7 @@ class Journal:
         self._last = time.monotonic()
 
     def compact(self, live: Iterable[str]) -> None:
-        """Rewrite the file with the parts in ``live`` alone."""
+        """Rewrite the file with the parts in ``live`` alone; what shards wrote is in it, or forgotten."""
         wanted = set(live)
         self._waiting.clear()
         self.begin(self.name)
@@ -206,6 +253,8 @@ class Journal:
         self.close()
         replace_file(self.path, "".join(self._waiting))
         self._waiting.clear()
+        shutil.rmtree(self.shards, ignore_errors=True)
+        self._tried.clear()
 
     def close(self) -> None:
         """Let the file go; nothing waiting is written."""

@@ -79,6 +79,14 @@ class Reader(Component):
         """Other files that a file leads to (the voxels beside a header), so that their content joins the keys."""
         return ()
 
+    def describe(self, path: Path) -> Mapping[str, Plain] | None:
+        """What ``curate info`` tells of a file of many layers, a list being lines below; None: it opens the layer and tells of that."""
+        return None
+
+    def faults(self, path: Path) -> Sequence[str] | None:
+        """What ``curate verify`` finds wrong with a file against the layout that it claims; None: there is none to verify."""
+        return None
+
     def resident(self, source: LayerSource) -> int:
         """Bytes of anonymous memory that the opened layer holds: 0 where it is memory-mapped or read box by box."""
         return sum(file.stat().st_size for file in source.files if file.exists())
@@ -323,10 +331,7 @@ class EngineSession(ABC):
 
     @abstractmethod
     def run(self, units: Iterable[Unit]) -> Iterator[Outcome]:
-        """Do the units in any order and report each as it ends; the iterable is consumed as there is room.
-
-        Closing the iterator early abandons what is in progress.
-        """
+        """Do the units in any order, report each as it ends; closing the iterator early abandons what is in progress."""
 
     def run_alone(self, unit: Unit) -> Outcome:
         """Do a unit that was lost once, with nothing else at work."""

@@ -150,21 +150,31 @@ class Tractogram:
     """A tractogram layer: streamlines as one array of points.
 
     Attributes:
-        points: (P, 3) float32, world (x, y, z) in the unit of ``grid``.
+        points: (P, 3) float32, world (x, y, z) in the unit of ``grid``; lazy or not. There may be rows between streamlines that belong to
+            none, such as the separators of a memory-mapped file.
         offsets: (N,) int64: where each streamline starts in ``points``.
         lengths: (N,) int64: points of each streamline.
         grid: the voxel grid that the file is about.
         per_streamline: name -> (N, k) values.
         per_point: name -> (P, k) values.
+        notes: as of an image.
     """
 
-    points: NDArray
+    points: ArrayLike
     offsets: NDArray
     lengths: NDArray
     grid: Grid
-    per_streamline: Mapping[str, NDArray] = attrs.field(factory=dict)
-    per_point: Mapping[str, NDArray] = attrs.field(factory=dict)
+    per_streamline: Mapping[str, ArrayLike] = attrs.field(factory=dict)
+    per_point: Mapping[str, ArrayLike] = attrs.field(factory=dict)
     notes: Mapping[str, Plain] = attrs.field(factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def streamline(self, index: int) -> NDArray:
+        """(n, 3) float32 points of one streamline; of lazy points, these alone are read."""
+        start = int(self.offsets[index])
+        return np.asarray(self.points[start : start + int(self.lengths[index])])
 
 
 Layer = Image | Tractogram

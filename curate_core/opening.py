@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import numpy as np
 from attrs import frozen
 
-from curate_core.arrays import AddAxisArray, ConcatArray
+from curate_core.arrays import AddAxisArray, ConcatArray, NDArray, TransposeArray, read
 from curate_core.digest import refuse_special
 from curate_core.errors import CurateError, PluginError, SourceError, place_in
 from curate_core.grid import Grid
@@ -26,7 +27,9 @@ WELL_KNOWN = {
     ".nii.gz": "curate-nifti", ".b2nd": "curate-blosc2", ".dcm": "curate-itk", ".mrc": "curate-mrc", ".map": "curate-mrc",
     ".rec": "curate-mrc", ".tif": "curate-tiff", ".tiff": "curate-tiff",
     ".png": "curate-imageio", ".jpg": "curate-imageio", ".jpeg": "curate-imageio",
+    ".trk": "curate-dmri", ".tck": "curate-dmri", ".trx": "curate-dmri",
     ".bmp": "curate-imageio", ".avi": "curate-imageio", ".mp4": "curate-imageio", ".mov": "curate-imageio", ".mkv": "curate-imageio",
+    ".zarr": "curate-tensorstore", ".n5": "curate-tensorstore", ".precomputed": "curate-tensorstore",
 }  # fmt: skip
 """Suffix -> the distribution that reads it, for the hint when none is installed."""
 
@@ -222,15 +225,18 @@ def with_spacing(image: Image, source: LayerSource) -> Image:
     return attrs.evolve(image, grid=attrs.evolve(grid, affine=affine, unit=unit or grid.unit, calibrated=True))
 
 
-def join(parts: Sequence[Layer], source: LayerSource) -> Image:
-    """Several files as one layer, along the channels or along an axis.
+def join(parts: Sequence[Layer], source: LayerSource) -> Layer:
+    """Several files as one layer: images along the channels or along an axis, tractograms one behind the other.
 
     Raises:
         SourceError: they do not fit together, or the source does not say how.
     """
+    tractograms = [part for part in parts if isinstance(part, Tractogram)]
+    if len(tractograms) == len(parts):
+        return join_tractograms(tractograms, source)
     images = [part for part in parts if isinstance(part, Image)]
     if len(images) != len(parts):
-        message = "only image layers can be joined"
+        message = "images and tractograms cannot be joined"
         raise SourceError(message, where=source.describe())
     if not source.join:
         message = f"{len(parts)} files make one layer, but its source does not say how they are joined"
@@ -243,8 +249,8 @@ def join(parts: Sequence[Layer], source: LayerSource) -> Image:
         message = f"layers with axes {first.axes!r} cannot be joined along {axis!r}"
         raise SourceError(message, where=source.describe())
     if axis == "c":
-        for image in images[1:]:
-            first.require_same(image.grid, 1e-3, "joined files")
+        for image, file in zip(images[1:], source.files[1:], strict=True):
+            first.require_same(image.grid, 1e-3, f"joined files {source.files[0].name} and {file.name}")
     position = first.axes.index(axis)
     try:
         array = ConcatArray([image.array for image in images], position)
@@ -254,7 +260,49 @@ def join(parts: Sequence[Layer], source: LayerSource) -> Image:
     return Image(array, attrs.evolve(first, shape=array.shape), notes)
 
 
+def join_tractograms(parts: Sequence[Tractogram], source: LayerSource) -> Tractogram:
+    """Tractograms on one grid, their streamlines one behind the other; data that one of them lacks is left out.
+
+    Raises:
+        SourceError: data of one name has different widths.
+        StepError: they are about different grids.
+    """
+    first = parts[0]
+    for part, file in zip(parts[1:], source.files[1:], strict=True):
+        first.grid.require_same(part.grid, 1e-3, f"joined files {source.files[0].name} and {file.name}")
+    starts = np.cumsum([0, *(part.points.shape[0] for part in parts[:-1])])
+    notes: dict[str, Any] = {**first.notes, "joined": [len(part) for part in parts]}
+    data: dict[str, dict[str, NDArray]] = {}
+    for kind in ("per_streamline", "per_point"):
+        columns = [getattr(part, kind) for part in parts]
+        names = dict.fromkeys(name for column in columns for name in column)
+        shared = [name for name in names if all(name in column for column in columns)]
+        for name in shared:
+            widths = sorted({tuple(column[name].shape[1:]) for column in columns})
+            if len(widths) > 1:
+                message = f"data {name!r} {kind.replace('_', ' ')} has different shapes in the files: {' and '.join(map(str, widths))}"
+                raise SourceError(message, where=source.describe())
+        data[kind] = {name: np.concatenate([read(column[name]) for column in columns]) for name in shared}
+        if len(shared) < len(names):
+            notes[f"{kind}_left_out"] = [name for name in names if name not in shared]
+    return Tractogram(
+        np.concatenate([read(part.points) for part in parts]),
+        np.concatenate([part.offsets + start for part, start in zip(parts, starts, strict=True)]),
+        np.concatenate([part.lengths for part in parts]),
+        first.grid,
+        data["per_streamline"],
+        data["per_point"],
+        notes,
+    )
+
+
 def _with_channel(image: Image) -> Image:
+    """Points in time become channels; a layer without them gets one channel."""
+    if "t" in image.grid.axes:
+        at = image.grid.axes.index("t")
+        order = [*(i for i in range(len(image.grid.axes)) if i != at), at]
+        moved = attrs.evolve(image.grid, axes=image.grid.axes.replace("t", "c")).transpose(order)
+        return Image(TransposeArray(image.array, order), moved, image.notes)
     last = len(image.grid.shape)
     grid: Grid = image.grid.add("c", 1, last)
     return Image(AddAxisArray(image.array, last), grid, image.notes)

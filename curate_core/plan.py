@@ -21,11 +21,11 @@ from curate_core.layout import DATASET
 from curate_core.model import CaseSource, Image
 from curate_core.opening import Opener
 from curate_core.parts import Parts
+from curate_core.preflight import check_output, find_cases
 from curate_core.prepare import find_rois as find_table
 from curate_core.prepare import open_case
 from curate_core.rois import RoiTable
 from curate_core.rounds import CaseState, Rounds
-from curate_core.runner import check_output, find_cases
 from curate_core.spec import Spec
 from curate_core.survey import Survey, early_survivors
 from curate_core.unit import Bench
@@ -90,7 +90,7 @@ def make_plan(spec: Spec, host: Host, find: bool = False, append: bool = False) 
     new = [case for case in cases if case.id not in known_ids]
     states += [CaseState(case, source_key(case, _digests(case, journal, opener), spec.seed)) for case in new]
     earlier = {(r.case, r.stage, r.block): r for r in journal.parts.values() if "closes" not in r.info}
-    rounds = Rounds(bench, journal, states, closing=False)
+    rounds = Rounds(bench, journal, states, groups="look")
     units = rounds.ready()
     planned = tuple(PlannedUnit(unit.label, _why(unit, rounds, earlier)) for unit in units)
     planned += tuple(PlannedUnit(group or "all cases", f"{stage.title} together: not done yet") for stage, group in rounds.unclosed)

@@ -73,7 +73,7 @@ def open_case(
             break
         if not step.applies(case.attributes):
             continue
-        component: Preprocessor = step.component_for(case.attributes)
+        component: Preprocessor = step.component_for({"case": case.id, **case.attributes})
         name = statistic_name(step)
         with blame(step, case.id):
             if component.statistics_scope() is not None and name not in statistics:
@@ -100,7 +100,7 @@ def find_rois(spec: Spec, case: Case, context_of: ContextOf, folder: Path | None
         if not step.applies(case.attributes):
             continue
         with blame(step, case.id):
-            table = step.component_for(case.attributes).find(case, context_of(step, case.id, folder=folder))
+            table = step.component_for({"case": case.id, **case.attributes}).find(case, context_of(step, case.id, folder=folder))
             if not isinstance(table, RoiTable):
                 message = f"find must give a RoiTable, not {type(table).__name__}"
                 raise TypeError(message)
@@ -120,8 +120,8 @@ def prepare(
     context_of: ContextOf,
     statistics: Mapping[str, Plain],
     folder: Path,
-) -> dict[str, Plain]:
-    """Do the stage for one case and leave its results in ``folder``; returns what the runner needs to know of them.
+) -> tuple[dict[str, Plain], Case]:
+    """Do the stage for one case and leave its results in ``folder``; returns what the runner needs to know of them, and the open case.
 
     Raises:
         RequestError: two samples would take one path.
@@ -151,7 +151,7 @@ def prepare(
     described = {"id": case.id, "attributes": dict(case.attributes), "roles": roles, "layers": layers}
     save_json(folder / "case.json", {**described, "edges": edges, "statistics": dict(opened.statistics)})
     block_sizes: list[Any] = np.add.reduceat(sizes, edges[:-1]).tolist() if len(sizes) else []
-    return {"edges": list(edges), "found": len(table), "dropped": survey.dropped_counts(), "sizes": block_sizes}
+    return {"edges": list(edges), "found": len(table), "dropped": survey.dropped_counts(), "sizes": block_sizes}, case
 
 
 def _describe(layer: Layer, reader: str) -> dict[str, Plain]:

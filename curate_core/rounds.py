@@ -7,7 +7,8 @@ that the run is complete.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 from attrs import define, field, frozen
@@ -27,6 +28,8 @@ from curate_core.samples import writer_of
 from curate_core.stages import Stage
 from curate_core.survey import close_filter, survivors
 from curate_core.unit import Bench, Task, close_measure, pack, record_of
+
+Groups = Literal["close", "look", "wait"]
 
 
 @frozen
@@ -96,7 +99,7 @@ class Rounds:
         bench: the coordinating process's own.
         journal: what is done.
         cases: all that are not quarantined, in manifest order.
-        closing: close groups that are complete; without, they wait, and nothing is written.
+        groups: ``close`` those that are complete; ``look`` which are closed already, and write nothing; ``wait``: not all cases are known.
         resident: case -> memory that its open layers hold, as far as that is known.
 
     Attributes:
@@ -105,9 +108,15 @@ class Rounds:
     """
 
     def __init__(
-        self, bench: Bench, journal: Journal, cases: Sequence[CaseState], *, closing: bool = True, resident: Mapping[str, int] | None = None
+        self,
+        bench: Bench,
+        journal: Journal,
+        cases: Sequence[CaseState],
+        *,
+        groups: Groups = "close",
+        resident: Mapping[str, int] | None = None,
     ) -> None:
-        self.bench, self.journal, self.closing = bench, journal, closing
+        self.bench, self.journal, self.groups = bench, journal, groups
         self.resident = dict(resident or {})
         self._existing = any(state.kept is not None for state in cases)
         self.cases = list(cases)
@@ -121,8 +130,6 @@ class Rounds:
 
     def ready(self) -> list[Unit]:
         """The units that can be done now, in manifest order; closes groups as it finds them complete.
-
-        In the place of the units of a case whose memory is not known stands one that finds it out.
 
         Raises:
             RequestError: two samples would take one path.
@@ -140,9 +147,13 @@ class Rounds:
             elif stage.scope is not None:
                 self._close(stage)
         order = {state.source.id: i for i, state in enumerate(self.cases)}
-        return sorted(self._looked_at(units) if self.closing else units, key=lambda unit: order[unit.task.case.id])
+        return sorted(units, key=lambda unit: order[unit.task.case.id])
 
-    def _looked_at(self, units: Sequence[Unit]) -> Iterator[Unit]:
+    def looked_at(self, units: Iterable[Unit]) -> list[Unit]:
+        """The same units; in the place of those of a case whose memory is not known stands one that finds it out."""
+        return list(self._looked_at(units))
+
+    def _looked_at(self, units: Iterable[Unit]) -> Iterator[Unit]:
         looks: set[str] = set()
         for unit in units:
             case = unit.task.case
@@ -287,8 +298,8 @@ class Rounds:
             return
         existing, known = self._kept_before(stage, members)
         closing = self.bench.keys.closure(stage, names, known)
-        if not self._done(closing):
-            if not self.closing:
+        if self.groups == "wait" or not self._done(closing):
+            if self.groups != "close":
                 self.unclosed.append((stage, name))
                 for state in states:
                     state.waits = True

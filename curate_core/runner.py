@@ -2,35 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import shutil
-import time
-import uuid
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from curate_core import __version__
-from curate_core.commit import Commit, Quarantined, refuse_changed
-from curate_core.continuing import Earlier, earlier_states, load_earlier
-from curate_core.digest import source_key
-from curate_core.durable import with_need, writing
-from curate_core.errors import CurateError, DiskError, RequestError, RunError, SourceError, StepError
 from curate_core.host import Host, default_host
-from curate_core.journal import Journal, Lock
-from curate_core.kinds import Engine, EngineSession, Outcome, Source, Unit, Worker
-from curate_core.layout import DATASET, WORK
-from curate_core.lock import dataset_base, lock_content
-from curate_core.model import CaseSource, Plain
-from curate_core.parts import Parts
-from curate_core.rounds import CaseState, Rounds
+from curate_core.model import Plain
+from curate_core.running import Run
+from curate_core.sharding import CommitRun, PartSummary, Shard, ShardRun
 from curate_core.spec import Spec, load
 from curate_core.summary import Summary
-from curate_core.templates import check_relative
-from curate_core.tidying import tidy
-from curate_core.unit import Bench, Job, Look, Task
 
 
 def run(
@@ -69,15 +51,84 @@ def run(
         RequestError: the request is wrong; nothing was changed.
         RunError: the run had to stop; run it again to continue.
     """
+    found = _loaded(spec, settings, output, workers, host, folder, allow_local_code)
+    with _registered(found[1], listeners):
+        return Run(*found).run(overwrite=overwrite, append=append, wait=wait)
+
+
+def run_shard(
+    spec: str | os.PathLike[str] | Mapping[str, Plain],
+    shard: str,
+    *,
+    settings: Sequence[str] = (),
+    output: str | os.PathLike[str] | None = None,
+    workers: int | None = None,
+    host: Host | None = None,
+    listeners: Iterable[object] = (),
+    folder: Path | None = None,
+    allow_local_code: bool = False,
+) -> PartSummary:
+    """Do a fixed part of what can be done now, and commit nothing; others do the other parts, here or elsewhere.
+
+    Args:
+        shard: which part, ``"3/20"``.
+        spec, settings, output, workers, host, listeners, folder, allow_local_code: as for ``run``.
+
+    Returns:
+        what was done; ``exit_code`` is 4 when some of the part waits for others.
+
+    Raises:
+        RequestError: the request is wrong; nothing was changed.
+        RunError: the run had to stop; run it again to continue.
+    """
+    part = Shard.parse(shard)
+    found = _loaded(spec, settings, output, workers, host, folder, allow_local_code)
+    with _registered(found[1], listeners):
+        return ShardRun(*found, part).work()
+
+
+def commit(
+    spec: str | os.PathLike[str] | Mapping[str, Plain],
+    *,
+    settings: Sequence[str] = (),
+    output: str | os.PathLike[str] | None = None,
+    wait: bool = False,
+    host: Host | None = None,
+    listeners: Iterable[object] = (),
+    folder: Path | None = None,
+    allow_local_code: bool = False,
+) -> Summary:
+    """Close the stage that shards have completed, or, where nothing is left to do, commit the dataset.
+
+    Args:
+        spec, settings, output, wait, host, listeners, folder, allow_local_code: as for ``run``.
+
+    Raises:
+        WaitError: shards have units left to do.
+        RequestError: the request is wrong; nothing was changed.
+        RunError: the commit had to stop; do it again to continue.
+    """
+    found = _loaded(spec, settings, output, None, host, folder, allow_local_code)
+    with _registered(found[1], listeners):
+        return CommitRun(*found).run(overwrite=False, append=False, wait=wait)
+
+
+def _loaded(
+    spec: str | os.PathLike[str] | Mapping[str, Plain],
+    settings: Sequence[str],
+    output: str | os.PathLike[str] | None,
+    workers: int | None,
+    host: Host | None,
+    folder: Path | None,
+    allow_local_code: bool,
+) -> tuple[Spec, Host]:
     changes = list(settings)
     if output is not None:
         changes.append(f"output={os.path.abspath(output)}")
     if workers is not None:
         changes.append(f"engine.workers={workers}")
-    host = host or default_host()
-    loaded = load(spec, host, changes, folder, local_code=allow_local_code)
-    with _registered(host, listeners):
-        return _Run(loaded, loaded.host).run(overwrite=overwrite, append=append, wait=wait)
+    loaded = load(spec, host or default_host(), changes, folder, local_code=allow_local_code)
+    return loaded, loaded.host
 
 
 def complete(spec: Spec, host: Host) -> Summary:
@@ -86,7 +137,7 @@ def complete(spec: Spec, host: Host) -> Summary:
     Raises:
         RequestError, RunError: as ``run`` does.
     """
-    return _Run(spec, host).run(overwrite=False, append=False, wait=False)
+    return Run(spec, host).run(overwrite=False, append=False, wait=False)
 
 
 @contextmanager
@@ -100,294 +151,3 @@ def _registered(host: Host, listeners: Iterable[object]) -> Iterator[None]:
         for listener in added:
             if host.manager.is_registered(listener):
                 host.manager.unregister(listener)
-
-
-def find_cases(spec: Spec) -> list[CaseSource]:
-    """The cases of a spec's source, checked.
-
-    Raises:
-        RequestError: none, two of one id, or an id that is no relative name.
-    """
-    component = spec.source.component
-    assert isinstance(component, Source)
-    found: dict[str, CaseSource] = {}
-    for case in component.find_seeded(spec.seed):
-        try:
-            check_relative(case.id)
-        except StepError as error:
-            message = f"the case id {case.id!r} is not a plain relative name"
-            raise RequestError(message, where="source") from error
-        if case.id in found:
-            message = f"two cases are called {case.id!r}: {_first_file(found[case.id])} and {_first_file(case)}"
-            raise RequestError(message, where="source", hint="add a field to the pattern that tells them apart")
-        found[case.id] = case
-    if not found:
-        message = "the source found no cases"
-        raise RequestError(message, where="source")
-    return list(found.values())
-
-
-def _first_file(case: CaseSource) -> str:
-    return next((layer.describe() for layer in case.layers.values()), "no file")
-
-
-def check_output(output: Path, name: str, journal: Journal, *, overwrite: bool) -> None:
-    """Refuse a folder that holds what curate did not make, or another dataset.
-
-    Raises:
-        RequestError: it does.
-    """
-    if output.exists() and not output.is_dir():
-        message = "the output is a file, not a folder"
-        raise RequestError(message, where=str(output))
-    links = Parts(output).links()
-    if links:
-        message = "it is a symbolic link, behind which curate keeps nothing of its own"
-        raise RequestError(message, where=str(links[0]), hint="remove it, or choose another output; nothing was changed")
-    ours = (output / WORK / "journal.jsonl").exists() or (output / DATASET).exists()
-    if not ours and output.exists():
-        foreign = sorted(entry.name for entry in output.iterdir() if entry.name != WORK)
-        if foreign:
-            message = f"the output folder holds other things: {', '.join(foreign[:5])}{' ...' if len(foreign) > 5 else ''}"
-            raise RequestError(message, where=str(output), hint="choose an empty or a new folder; nothing was changed")
-    if journal.name and journal.name != name and not overwrite:
-        message = f"the folder holds the dataset {journal.name!r}, the spec makes {name!r}"
-        raise RequestError(message, where=str(output), hint="choose another output, or replace it with --overwrite")
-
-
-_log = logging.getLogger("curate")
-
-
-class _Run:
-    """One run of one spec."""
-
-    def __init__(self, spec: Spec, host: Host) -> None:
-        self.spec, self.host, self.output = spec, host, spec.output
-        self.started = time.monotonic()
-        self.quarantined: dict[str, Quarantined] = {}
-        self.counts = {"found": 0, "dropped": 0, "rejected": 0, "written": 0}
-        self.done = 0
-        self.muted: list[object] = []
-
-    def run(self, *, overwrite: bool, append: bool, wait: bool) -> Summary:
-        sources = find_cases(self.spec)
-        check_output(self.output, self.spec.name, Journal(self.output), overwrite=overwrite)
-        with Lock(self.output, wait=wait) as lock:
-            journal = Journal(self.output)
-            check_output(self.output, self.spec.name, journal, overwrite=overwrite)  # another run may have been here meanwhile
-            if lock.waited:
-                sources = find_cases(self.spec)
-            try:
-                with writing(self.output):
-                    tidy(self.output, journal, self.spec.name, overwrite=overwrite)
-                    return self._rounds(journal, sources, load_earlier(self.output, self.spec) if append and not overwrite else [])
-            finally:
-                self._flush_quietly(journal)
-
-    def _tell(self, event: str, **values: Any) -> None:
-        """Tell every listener; one that raises is named and left out of the rest of the run."""
-        for heard in reversed(getattr(self.host.hook, event).get_hookimpls()):
-            if heard.plugin in self.muted:
-                continue
-            try:
-                heard.function(*(values[name] for name in heard.argnames))
-            except Exception as error:
-                self.muted.append(heard.plugin)
-                _log.warning("the listener %s failed at %s and is left out: %s: %s", heard.plugin_name, event, type(error).__name__, error)
-
-    def _flush_quietly(self, journal: Journal) -> None:
-        """Keep what was done, whatever stopped the run."""
-        with suppress(OSError):  # the disk is full: these parts will be made again
-            journal.flush()
-        journal.close()
-
-    def _rounds(self, journal: Journal, sources: Sequence[CaseSource], earlier: Sequence[Earlier]) -> Summary:
-        bench = Bench(self.spec, self.host, self.output, Worker())
-        engine = self.spec.engine.component
-        assert isinstance(engine, Engine)
-        job = Job(dict(self.spec.given), self.spec.folder, self.output, uuid.uuid4().hex)
-        job.adopt(bench)  # where units are done in this process, they share what it has
-        there = frozenset(journal.parts)
-        with engine.open(job) as session:
-            before = earlier_states(earlier, bench.parts)
-            known = {e.source.id for e in earlier}
-            resident: dict[str, int] = {}
-            new = self._fingerprint(session, journal, [case for case in sources if case.id not in known], resident)
-            states = [*before, *new]
-            rounds = Rounds(bench, journal, states, resident=resident)
-            self._tell("curate_run_started", name=self.spec.name, output=str(self.output), total_units=len(states))
-            while units := rounds.ready():
-                title = " and ".join(dict.fromkeys(map(rounds.title, units)))
-                self._tell("curate_round_started", title=title, total_units=len(units))
-                self._round(session, rounds, journal, units)
-        journal.flush()
-        return self._commit(bench, journal, rounds, there)
-
-    def _fingerprint(
-        self, session: EngineSession, journal: Journal, sources: Sequence[CaseSource], resident: dict[str, int]
-    ) -> list[CaseState]:
-        """Content hashes of all sources; files that look as before are not read again. Fills in ``resident`` of the others' cases."""
-        files = dict.fromkeys(file for case in sources for file in case.files())
-        digests = {file: known for file in files if (known := journal.unchanged(file)) is not None}
-        waiting = list(sources)
-        while waiting := [case for case in waiting if any(file not in digests for file in case.files())]:
-            asked: set[Path] = set()
-            now = []
-            for case in waiting:
-                missing = {file for file in case.files() if file not in digests}
-                if not missing <= asked:  # else others hash the same files: a volume may belong to many cases
-                    now.append(case)
-                    asked |= missing
-            self._hash(session, journal, now, digests, resident)
-            tried = {case.id for case in now}
-            waiting = [case for case in waiting if case.id not in tried]
-        good = [case for case in sources if case.id not in self.quarantined]
-        return [CaseState(case, source_key(case, digests, self.spec.seed)) for case in good]
-
-    def _hash(
-        self, session: EngineSession, journal: Journal, cases: Sequence[CaseSource], digests: dict[Path, str], resident: dict[str, int]
-    ) -> None:
-        """Hash the files of some cases; those of which one cannot be read are set aside."""
-        self._tell("curate_round_started", title="hashing sources", total_units=len(cases))
-        for outcome in _outcomes(session, [Unit(case.id, case.id, Task(case, stage=None), case=case.id) for case in cases]):
-            if outcome.status == "done":
-                look: Look = outcome.value
-                resident[outcome.unit.task.case.id] = look.resident
-                for path, found in look.files:
-                    digests[Path(path)] = found.digest
-                    journal.add_file(path, found)
-                journal.flush_if_due()
-            else:
-                self._fail(outcome, outcome.unit.label)
-            self._notify(outcome)
-
-    def _round(self, session: EngineSession, rounds: Rounds, journal: Journal, units: Sequence[Unit]) -> None:
-        try:
-            for outcome in _outcomes(session, self._admitted(session, rounds, journal, units)):
-                self._take(outcome, rounds, journal)
-        except DiskError as error:
-            raise with_need(error, rounds.bytes_left()) from error
-
-    def _admitted(self, session: EngineSession, rounds: Rounds, journal: Journal, units: Sequence[Unit]) -> list[Unit]:
-        """The units that can be done here. A case that asks for too much is set aside; where every case does, the budget is wrong.
-
-        Raises:
-            RequestError: none of the cases can be done.
-        """
-        refused: dict[str, RequestError] = {}
-        for unit in units:
-            try:
-                session.check([unit])
-            except RequestError as error:
-                refused.setdefault(unit.case, error)
-        if len(refused) == len(rounds.cases):
-            raise next(iter(refused.values()))
-        for unit in units:
-            if unit.case in refused and unit.case not in self.quarantined:
-                reason = refused[unit.case]
-                said = SourceError(reason.message, where=reason.where, hint=reason.hint)
-                self._take(Outcome(unit, "failed", None, said), rounds, journal)
-        return [unit for unit in units if unit.case not in refused]
-
-    def _take(self, outcome: Outcome, rounds: Rounds, journal: Journal) -> None:
-        case = outcome.unit.task.case.id
-        if outcome.status == "done" and isinstance(outcome.value, Look):
-            rounds.resident[case] = outcome.value.resident
-        elif outcome.status == "done" and (changed := journal.changed(outcome.unit.task.case.files())):
-            message = "it changed while the run was at work"
-            error = SourceError(message, where=str(changed), hint="run again when it is complete")
-            self._fail(Outcome(outcome.unit, "failed", None, error), case)
-            rounds.exclude(case)
-        elif outcome.status == "done":
-            if all(record.key != outcome.unit.key for record in outcome.value):
-                message = "a worker gave another result than was asked for: the code of a component, or a file that one names, has changed"
-                raise RunError(message, where=f"case {case}", hint="run again when it stays as it is: it continues")
-            for record in outcome.value:
-                journal.add_part(record)
-                self._count(record.info)
-                self.done += 1
-            journal.flush_if_due()
-        elif case not in self.quarantined:
-            self._fail(outcome, case)
-            rounds.exclude(case)
-        self._notify(outcome)
-
-    def _count(self, info: Mapping[str, Any]) -> None:
-        for name in ("found", "rejected", "written"):
-            self.counts[name] += info.get(name, 0)
-        self.counts["dropped"] += sum(info.get("dropped", {}).values())
-
-    def _notify(self, outcome: Outcome) -> None:
-        self._tell("curate_unit_finished", outcome=outcome, counts=dict(self.counts))
-
-    def _fail(self, outcome: Outcome, case: str) -> None:
-        """Set a case aside, or stop, as the error and the spec demand."""
-        error = outcome.error
-        if isinstance(error, CurateError) and not isinstance(error, SourceError | StepError):
-            raise error
-        reason = str(error) if isinstance(error, CurateError) else f"{type(error).__name__}: {error}"
-        if outcome.status == "lost":
-            reason = f"its worker was lost twice, the second time alone: {reason}"
-        if self.spec.settings.on_error == "stop":
-            message = f"stopped at the first failure, as on_error asks: {reason}"
-            raise RunError(
-                message, where=f"case {case}", hint="mend it, or set on_error to quarantine, and run again: it continues"
-            ) from error
-        task: Task = outcome.unit.task
-        stage = _stage_of(outcome, {step.name for step in self.spec.steps()})
-        files = tuple(str(file) for file in task.case.files())
-        self.quarantined[case] = Quarantined(case, stage, reason, files)
-
-    def _commit(self, bench: Bench, journal: Journal, rounds: Rounds, there: frozenset[str]) -> Summary:
-        refuse_changed(rounds.cases, journal, bench.parts, there)
-        readers = lock_content(self.spec, self.host, bench, rounds.cases, journal)
-        order = [self.quarantined[name] for name in sorted(self.quarantined)]
-        commit = Commit(bench, journal, self.output)
-        found, fates = commit.run(rounds.cases, order, dataset_base(self.spec, self.host, rounds.cases, __version__), readers)
-        live = rounds.live_keys()
-        self._forget_unused(journal, live)
-        summary = Summary(
-            name=self.spec.name,
-            output=self.output,
-            cases=len(rounds.cases),
-            found=found["found"],
-            dropped={step.name: found["dropped"][step.name] for step in self.spec.filter},
-            written=found["samples"],
-            quarantined_cases=found["quarantined"]["cases"],
-            quarantined_samples=found["quarantined"]["samples"],
-            nbytes=found["bytes"],
-            seconds=time.monotonic() - self.started,
-            units_done=self.done,
-            units_reused=len(there & live),
-            fates=fates,
-        )
-        self._tell("curate_run_finished", summary=found)
-        return summary
-
-    def _forget_unused(self, journal: Journal, live: set[str]) -> None:
-        """Parts that the dataset does not rest on go; what a later run needs to add cases stays."""
-        parts = Parts(self.output)
-        journal.compact(live)
-        for key in parts.present():
-            if key not in live:
-                parts.remove(key)
-        shutil.rmtree(parts.aside, ignore_errors=True)
-
-
-def _outcomes(session: EngineSession, units: Sequence[Unit]) -> Iterator[Outcome]:
-    """What becomes of units; one that is lost is tried once more, alone: perhaps it was the others that took the memory."""
-    lost: list[Unit] = []
-    for outcome in session.run(units):
-        if outcome.status == "lost":
-            lost.append(outcome.unit)
-        else:
-            yield outcome
-    for unit in lost:
-        yield session.run_alone(unit)
-
-
-def _stage_of(outcome: Outcome, steps: Container[str]) -> str:
-    """The step that an error names, or what the unit was doing."""
-    error = outcome.error
-    step = error.message.partition(":")[0] if isinstance(error, StepError) else ""
-    return step if step in steps else "read" if isinstance(error, SourceError) else "unit"

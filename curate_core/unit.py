@@ -158,7 +158,7 @@ class Bench:
         case = open_case(self.spec, self.host, task.case, self.context, task.statistics, until=stage.step).case
         partial: Plain = None
         if stage.step.applies(case.attributes):
-            component: Preprocessor = stage.step.component_for(case.attributes)
+            component: Preprocessor = stage.step.component_for({"case": case.id, **case.attributes})
             with blame(stage.step, case.id):
                 partial = component.measure(case, self.context(stage.step, case.id))
         with self.parts.making(key.name) as folder:
@@ -168,7 +168,8 @@ class Bench:
     def _prepare(self, task: Task, stage: Stage, key: Key) -> Record:
         self._held = None
         with self.parts.making(key.name) as folder:
-            info = prepare(self.spec, self.host, self.stages.early, task.case, self.context, task.statistics, folder)
+            info, case = prepare(self.spec, self.host, self.stages.early, task.case, self.context, task.statistics, folder)
+        self._held = (key.name, case, load_prepared(self.parts.path(key.name)))
         return record_of(key, task.case.id, stage, None, {**info, "paths": self.keys.paths})
 
     def prepared(self, task: Task) -> tuple[Case, Prepared]:

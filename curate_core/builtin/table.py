@@ -23,6 +23,7 @@ from curate_core.templates import PathTemplate, fill_in
 _SHOWN = 10
 _WHOLE = re.compile(r"[+-]?(?:0|[1-9][0-9]*)")
 _DECIMAL = re.compile(r"[+-]?(?:0|[1-9][0-9]*)(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?")
+_RELATIVE = re.compile(r"^((?:\w+://)?file://)(?!/)(?:\./)*")
 Given = dict[str, Any]
 
 
@@ -46,7 +47,9 @@ class ListSource(Source):
 
     A layer is an object with ``files`` (a path or a list) or ``uri``, optionally ``join``, ``spacing`` and ``unit``; its other keys are
     options of its reader. With a table, ``case`` names the column of the id, ``layers`` describes the layers with ``"{column}"`` in place
-    of values, and all columns become attributes. A JSON table may also hold ``layers`` in each of its objects.
+    of values, and all columns become attributes; what a row leaves empty comes from ``defaults``, and a key of a layer for which the row
+    has null is left out. A JSON table may also hold ``layers`` in each of its objects. An address such as ``file://layers/a.zarr``, and
+    one with a format in front of it, is relative to ``root``, as files are.
 
     Example::
 
@@ -56,9 +59,10 @@ class ListSource(Source):
 
     version: ClassVar[int] = 1
     cases: tuple[Given, ...] = option(doc="Cases: id under the key that 'case' names, 'layers', and attributes.", default=())
-    table: Path | None = option(doc="A CSV file with a header line, or a JSON list of objects.", default=None)
+    table: Path | None = option(doc="A CSV file (of commas or tabs) with a header line, or a JSON list of objects.", default=None)
     case: str = option(doc="Column, or key, that holds the id of the case.", default="case", min_length=1)
     layers: dict[str, Given] | None = option(doc="Layers of every case that does not describe its own.", default=None)
+    defaults: Given = option(doc="Values of columns that a row leaves empty or has not; null where nothing is meant.", factory=dict)
     root: Path = option(doc="Folder where relative paths of files start.", default=Path())
 
     def find(self) -> Iterable[CaseSource]:
@@ -66,6 +70,7 @@ class ListSource(Source):
             message = 'give either "cases" or "table"'
             raise RequestError(message, where="source")
         rows = list(self.cases) if self.table is None else read_table(self.table, [self.case])
+        rows = [{**self.defaults, **row} for row in rows]
         found = [self._case(row, f"source.cases.{i}" if self.table is None else f"{self.table}, row {i + 1}") for i, row in enumerate(rows)]
         missing = [str(file) for case in found for file in case.files() if not file.exists()]
         if missing:
@@ -98,6 +103,7 @@ class ListSource(Source):
             raise RequestError(message, where=where)
         try:
             filled = {key: _fill(value, values) for key, value in described.items()}
+            filled = {key: value for key, value in filled.items() if not _is_empty(value) or _is_empty(described[key])}
             own: _Layer = structure({key: value for key, value in filled.items() if key in _KEYS}, _Layer, self.root)
         except KeyError as error:
             message = f"there is no column {error.args[0]!r}"
@@ -109,7 +115,13 @@ class ListSource(Source):
             raise RequestError("; ".join(map(str, mistakes.problems())), where=where) from mistakes
         files = (own.files,) if isinstance(own.files, str) else own.files
         options = {key: value for key, value in filled.items() if key not in _KEYS}
-        return LayerSource(tuple(self.root / file for file in files), own.uri, own.join, own.spacing, own.unit, options)
+        uri = _RELATIVE.sub(lambda found: f"{found[1]}{self.root.absolute().as_posix()}/", own.uri)
+        return LayerSource(tuple(self.root / file for file in files), uri, own.join, own.spacing, own.unit, options)
+
+
+def _is_empty(value: Any) -> bool:
+    """Null, or a list of nothing else: what columns that a row leaves empty make."""
+    return value is None or (isinstance(value, list) and bool(value) and all(entry is None for entry in value))
 
 
 def _fill(value: Any, values: Mapping[str, Plain]) -> Any:
@@ -127,7 +139,8 @@ def _fill(value: Any, values: Mapping[str, Plain]) -> Any:
 def read_table(path: Path, text: Sequence[str] = ()) -> list[Given]:
     """Rows of a CSV file with a header line, or of a JSON list of objects.
 
-    In CSV, whole numbers, decimal numbers, ``true`` and ``false`` become values; an empty field is left out.
+    In CSV, whole numbers, decimal numbers, ``true`` and ``false`` become values; an empty field is left out. Fields are separated by tabs
+    where the header line has any, and else by commas.
 
     Args:
         path: the table.
@@ -144,7 +157,8 @@ def read_table(path: Path, text: Sequence[str] = ()) -> list[Given]:
                 message = "a JSON table is a list of objects"
                 raise RequestError(message, where=str(path))
             return rows
-        reader = csv.DictReader(io.StringIO(content), strict=True)
+        separator = "\t" if "\t" in content.partition("\n")[0] else ","
+        reader = csv.DictReader(io.StringIO(content), delimiter=separator, strict=True)
         rows = list(reader)
     except (OSError, ValueError, csv.Error) as error:
         message = f"the table cannot be read: {error}"

@@ -55,8 +55,10 @@ def _dataset(path: Path) -> None:
 
 
 def _file(path: Path) -> None:
+    from rich.text import Text
+
     from curate_core.arrays import read, slabs
-    from curate_core.cli.output import console, facts
+    from curate_core.cli.output import console, facts, visible
     from curate_core.host import default_host
     from curate_core.kinds import Context
     from curate_core.model import Image, LayerSource
@@ -65,7 +67,16 @@ def _file(path: Path) -> None:
 
     host = default_host()
     offer = choose_reader(host, path)
-    layer = structure({}, host.load(offer), path.parent).open(LayerSource((path.absolute(),)), Context("info", 0))
+    reader = structure({}, host.load(offer), path.parent)
+    described = reader.describe(path.absolute())
+    if described is not None:
+        out, lines = console(), [line for value in described.values() if isinstance(value, list) for line in value]
+        single = {name: value for name, value in described.items() if not isinstance(value, list)}
+        out.print(facts({"file": path, "reader": offer.qualified, **single}))
+        for line in lines:
+            out.print(Text(visible(str(line))), soft_wrap=True)
+        return
+    layer = reader.open(LayerSource((path.absolute(),)), Context("info", 0))
     values: dict[str, object] = {"file": path, "reader": offer.qualified}
     if isinstance(layer, Image):
         where = next(iter(slabs(layer.array, 16 << 20)), None)

@@ -6,11 +6,12 @@ import argparse
 import shlex
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from curate_core.cli.arguments import add_spec
 
 if TYPE_CHECKING:
+    from curate_core.sharding import PartSummary
     from curate_core.summary import Summary
 
 
@@ -27,33 +28,55 @@ def configure(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--overwrite", action="store_true", help="replace, at the end, a dataset that curate made")
     how.add_argument("--append", action="store_true", help="keep the cases of a complete dataset, and add the spec's others")
+    how.add_argument("--shard", metavar="I/N", help="do the I-th of N parts of what can be done, and commit nothing")
+    how.add_argument("--commit", action="store_true", help="close what shards have completed; at the end, commit the dataset")
     parser.add_argument("--wait", action="store_true", help="wait for another run on the same folder")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Do it; returns the exit code."""
+    from curate_core import runner
     from curate_core.cli.progress import Progress
-    from curate_core.runner import run as run_spec
+    from curate_core.sharding import PartSummary
 
+    common: dict[str, Any] = {"settings": arguments.set, "output": arguments.output, "allow_local_code": arguments.allow_local_code}
+    summary: Summary | PartSummary
     with Progress(quiet=arguments.quiet, verbose=arguments.verbose) as progress:
-        summary = run_spec(
-            arguments.spec,
-            settings=arguments.set,
-            output=arguments.output,
-            workers=arguments.workers,
-            overwrite=arguments.overwrite,
-            append=arguments.append,
-            wait=arguments.wait,
-            allow_local_code=arguments.allow_local_code,
-            listeners=[progress],
-        )
-    if not arguments.quiet:
+        common["listeners"] = [progress]
+        if arguments.shard is not None:
+            summary = runner.run_shard(arguments.spec, arguments.shard, workers=arguments.workers, **common)
+        elif arguments.commit:
+            summary = runner.commit(arguments.spec, wait=arguments.wait, **common)
+        else:
+            how = {"overwrite": arguments.overwrite, "append": arguments.append, "wait": arguments.wait}
+            summary = runner.run(arguments.spec, workers=arguments.workers, **how, **common)
+    if isinstance(summary, PartSummary):
+        if not arguments.quiet:
+            show_part(summary)
+    elif not arguments.quiet:
         show(summary)
     elif summary.exit_code:
         from curate_core.cli.output import visible
 
         print(f"{quarantined(summary)}: see {visible(str(summary.output))}/quarantine.jsonl", file=sys.stderr)  # noqa: T201
     return summary.exit_code
+
+
+def show_part(summary: PartSummary) -> None:
+    """What a shard did, and what it waits for."""
+    from curate_core.cli.output import console, plural
+
+    out = console()
+    part = f"part {summary.shard.index} of {summary.shard.count} of {summary.name}"
+    failed = f", {plural(summary.quarantined_cases, 'case')} failed" if summary.quarantined_cases else ""
+    out.print(
+        f"{part}: {plural(summary.cases, 'case')}, {plural(summary.units_done, 'unit')} done now{failed}.", markup=False, soft_wrap=True
+    )
+    if summary.waiting:
+        hint = "when all parts are through, run --commit, and then the parts again"
+        out.print(f"{plural(summary.waiting, 'case')} of it wait for other parts: {hint}.", soft_wrap=True)
+    else:
+        out.print("Its part is done: when all parts are, run --commit.", soft_wrap=True)
 
 
 def quarantined(summary: Summary) -> str:

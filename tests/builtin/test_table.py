@@ -218,3 +218,36 @@ def test_whole_numbers_stay_exact(number):
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_decimal_numbers_stay_exact(number):
     assert parse_value(repr(number)) == number
+
+
+def test_tabs_separate_where_the_header_has_them(data):
+    (data / "t.csv").write_text("name\tnote, long\tmip\r\nem\ta, b\t3\r\n")
+    assert read_table(data / "t.csv") == [{"name": "em", "note, long": "a, b", "mip": 3}]
+
+
+def test_defaults_stand_for_what_a_row_leaves_empty(data):
+    (data / "t.csv").write_text("case,mip,z,y\na,,,\nb,3,40,4\n")
+    layers = {"em": {"uri": "gs://x/{case}", "mip": "{mip}", "spacing": ["{z}", "{y}"], "unit": "nm", "invert": "{invert}", "own": None}}
+    one, two = found(data, table="t.csv", layers=layers, defaults={"mip": 1, "z": None, "y": None, "invert": None})
+    assert dict(one.layers["em"].options) == {"mip": 1, "own": None}
+    assert one.layers["em"].spacing is None
+    assert dict(two.layers["em"].options) == {"mip": 3, "own": None}
+    assert two.layers["em"].spacing == (40.0, 4.0)
+    assert (one.attributes["mip"], two.attributes["mip"], two.attributes["invert"]) == (1, 3, None)
+    with pytest.raises(RequestError, match=r"layer em: spacing.1: expected a number, got null"):
+        found(data, cases=[{"case": "a", "z": 4, "layers": layers}], defaults={"mip": 1, "y": None, "invert": None})
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("file://layers/a.zarr", "file://{root}/layers/a.zarr"),
+        ("precomputed://file://./layers/a", "precomputed://file://{root}/layers/a"),
+        ("n5://file:///data/a.n5", "n5://file:///data/a.n5"),
+        ("precomputed://gs://bucket/file://a", "precomputed://gs://bucket/file://a"),
+        ("https://host/a", "https://host/a"),
+    ],
+)
+def test_relative_addresses_start_at_the_root(data, written, meant):
+    (one,) = found(data, cases=[{"case": "a", "layers": {"em": {"uri": written}}}])
+    assert one.layers["em"].uri == meant.format(root=data)

@@ -17,10 +17,21 @@ from curate_core.errors import (
     SourceError,
     SpecError,
     StepError,
+    WaitError,
     nearest,
 )
 
-EXIT_CODES = {CurateError: 3, RequestError: 2, SourceError: 3, StepError: 3, RunError: 3, DiskError: 3, PluginError: 2, SpecError: 2}
+EXIT_CODES = {
+    CurateError: 3,
+    RequestError: 2,
+    SourceError: 3,
+    StepError: 3,
+    RunError: 3,
+    DiskError: 3,
+    WaitError: 4,
+    PluginError: 2,
+    SpecError: 2,
+}
 
 
 def test_exit_codes():

@@ -181,7 +181,7 @@ def look_at_python(block: Block) -> None:
 
 def look_at_command(block: Block, command: str) -> None:
     """The command and its options exist; settings of shipped specs are right."""
-    words = shlex.split(command, comments=True)[1:]
+    words = shlex.split(re.split(r" [|>&]+ ", command)[0], comments=True)[1:]
     if words[0] not in COMMANDS and not any(words[0] == offer.provider.name for offer in default_host().offers("command")):
         pytest.fail(f"{block}: there is no command {words[0]!r}")
     if any(word.isupper() or word in ("...", "COMMAND") for word in words):  # words to be filled in

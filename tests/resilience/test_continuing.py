@@ -217,7 +217,7 @@ def test_without_append_earlier_cases_go_at_commit_and_not_before(lab, monkeypat
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("curate_core.runner.Commit", NoCommit)
+        patch.setattr("curate_core.running.Commit", NoCommit)
         with pytest.raises(KeyboardInterrupt):
             lab.run(of(lab, "second"))
     assert lab.tree() == before

@@ -421,7 +421,7 @@ def test_what_is_no_longer_wanted_goes_at_commit_and_not_before(lab, what, monke
             raise RuntimeError("the power went")
 
     with monkeypatch.context() as patch:
-        patch.setattr("curate_core.runner.Commit", NoCommit)
+        patch.setattr("curate_core.running.Commit", NoCommit)
         with pytest.raises(RuntimeError, match="the power went"):
             lab.run()
     assert lab.tree() == before
@@ -475,15 +475,15 @@ def test_nothing_is_committed_of_sources_that_change_during_the_run(lab, monkeyp
         lab.add("two/c", 50)
         real(*given)
 
-    monkeypatch.setattr("curate_core.runner.refuse_changed", change)
+    monkeypatch.setattr("curate_core.running.refuse_changed", change)
     with pytest.raises(Exception, match=r"case c: a source changed while the run was at work: .*c\.em\.npy \(nothing was committed"):
         lab.run()
     assert not (lab.out / "dataset.json").exists()
-    monkeypatch.setattr("curate_core.runner.refuse_changed", real)
+    monkeypatch.setattr("curate_core.running.refuse_changed", real)
     path.write_bytes(first)
     assert lab.run().by_stage()[ROIS] == "c"
     assert lab.tree() == lab.fresh()
-    monkeypatch.setattr("curate_core.runner.refuse_changed", lambda *given: (touch(path), real(*given)))
+    monkeypatch.setattr("curate_core.running.refuse_changed", lambda *given: (touch(path), real(*given)))
     assert lab.run({"seed": 2}).summary.exit_code == 0, "touched is not changed"
 
 

@@ -249,7 +249,7 @@ def test_import_on_the_command_line(tmp_path: Path) -> None:
     assert sorted(p.name for p in (tmp_path / "out").glob("0*")) == ["0003", "0004"]
     refused = subprocess.run([*command[:-2], "--overwrite", "--mode", "raw"], capture_output=True, text=True, check=False)
     assert refused.returncode == 2
-    assert "mode 'raw' works on real scans" in refused.stderr
+    assert "mode 'raw' needs the scan of shift 0" in refused.stderr
 
 
 def test_golden_simple_dataset(tmp_path: Path) -> None:

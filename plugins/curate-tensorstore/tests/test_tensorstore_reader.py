@@ -282,3 +282,44 @@ def test_in_a_run(precomputed, voxels, tmp_path):
         (z, y, x), (z1, y1, x1) = row["views"][""]["start"], row["views"][""]["stop"]
         assert np.array_equal(sample["image"], voxels[z:z1, y:y1, x:x1])
         assert row["sources"]["image"] == [f"precomputed://file://{precomputed}"]
+
+
+def write_pyramid(folder, voxels, factors, offset):
+    """Precomputed levels by cloud-volume, each of plain strides; factors are x, y, z."""
+    cloudvolume = pytest.importorskip("cloudvolume")
+    volume = cloudvolume.CloudVolume(f"file://{write_precomputed(folder, voxels, offset=offset)}", compress=False, progress=False)
+    for factor in factors:
+        volume.add_scale(factor)
+    volume.commit_info()
+    for mip in range(1, len(factors) + 1):
+        level = cloudvolume.CloudVolume(f"file://{folder}", mip=mip, compress=False, progress=False)
+        level[:, :, :] = np.full(level.shape, mip, voxels.dtype)
+    return folder
+
+
+def test_an_overview_is_the_coarsest_level_within_a_factor(voxels, tmp_path):
+    """Its note leads from its voxels to those of mip: checked against the worlds of both, whatever the volume's offset."""
+    folder = write_pyramid(tmp_path / "pyramid", voxels, [(2, 2, 1), (4, 4, 2), (8, 8, 4)], (9, 22, 5))
+    for mip, most, wanted in ((0, 1, 0), (0, 2, 1), (0, 3, 1), (0, 7, 2), (0, 1000, 3), (1, 2, 2), (1, 4, 3), (3, 128, 3), (-4, 4, 2)):
+        image, fine = open_layer(folder, mip=mip, coarser=most), open_layer(folder, mip=mip)
+        assert image.notes["mip"] == wanted
+        assert set(np.unique(image.array[...])) == {wanted} or wanted == 0
+        if wanted == mip % 4:
+            assert "of" not in image.notes
+            continue
+        of = image.notes["of"]
+        for index in np.ndindex(2, 2, 2):
+            place = np.array(of["first"]) + np.array(of["factor"]) * index
+            np.testing.assert_allclose(fine.grid.world(place), image.grid.world(index))
+        assert max(of["factor"]) <= most
+
+
+def test_levels_that_do_not_say_how_coarse_they_are_count_as_halves(tmp_path):
+    voxels = values(SHAPE, "uint8", "silent")
+    for level in range(3):
+        part = voxels[:: 2**level, :: 2**level, :: 2**level].copy()
+        write_n5(tmp_path / f"v.n5/s{level}", part, (16, 16, 8))
+    (tmp_path / "v.n5/attributes.json").write_text("{}")
+    image = open_layer(tmp_path / "v.n5", coarser=3)
+    assert (image.notes["mip"], image.notes["of"]) == (1, {})
+    assert open_layer(tmp_path / "v.n5", coarser=4).notes["mip"] == 2

@@ -21,6 +21,7 @@ class TestTomoPlugin(PluginTests):
     plugin_module = "curate_tomo.plugin"
     distribution = "curate-tomo"
     readme = README
+    examples: ClassVar[dict[str, Any]] = {"source:numbered-scans": {"first": "1000.nxs"}}
 
 
 def foam() -> Case:
@@ -125,12 +126,35 @@ def test_an_unknown_mode_is_refused_by_listing_all() -> None:
     assert MODES == ("simple", "complex", "raw", "paired", "dynamic", "patch")
 
 
+REAL = {
+    "source.first": "a/7.nxs", "source.start": 3, "source.shifts": 2, "source.shiftstep": 4, "read.scan.flats": "b.nxs",
+    "read.scan.chunk": 99, "preprocess.1.archive": "m.npz", "rois.0.frame_angles": 10, "rois.0.size": [5, 6], "output": "out",
+}  # fmt: skip
+FLAGS = (
+    "--hdf-root a/7.nxs -C 99 --flats b.nxs --mask m.npz --frame-angles 10 --patch-size 5 6 -s 2 -p 4 --start 3 -r out -N 64 --samples 1"
+)
+UNUSED = {
+    "raw": {"preprocess.1.archive", "rois.0.frame_angles", "rois.0.size"},
+    "paired": {"rois.0.frame_angles", "rois.0.size"},
+    "dynamic": {"preprocess.1.archive", "source.shifts", "source.shiftstep", "rois.0.size"},
+    "patch": {"rois.0.frame_angles"},
+}
+
+
 @pytest.mark.parametrize("mode", MODES[2:])
-def test_modes_of_real_scans_are_said_to_be_missing(mode: str) -> None:
-    with pytest.raises(RequestError, match=f"mode '{mode}' works on real scans"):
-        convert(f"--mode {mode} --hdf-root 1000.nxs")
-    with pytest.raises(RequestError, match=f"mode '{mode}' works on real scans"):
-        convert("", mode=mode)
+def test_every_flag_of_real_scans(mode: str) -> None:
+    spec = convert(f"{FLAGS} --mode {mode}")
+    wanted = {path: value for path, value in REAL.items() if path not in UNUSED[mode]}
+    assert {path: look_up(spec, path) for path in wanted} == wanted
+    assert convert(f"--hdf-root 1000.nxs -m {mode}") == convert("", mode=mode, hdf_root="1000.nxs")
+
+
+@pytest.mark.parametrize("mode", MODES[2:])
+def test_what_real_scans_need(mode: str) -> None:
+    with pytest.raises(RequestError, match=f"mode '{mode}' needs the scan of shift 0 .*--hdf-root"):
+        convert(f"--mode {mode}")
+    with pytest.raises(RequestError, match=r"--samples 3 writes the same scan 3 times, under other numbers"):
+        convert(f"--mode {mode} --hdf-root 1000.nxs --samples 3")
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ _BUFFER = 16 << 20
 StorageOf = Callable[[tuple[int, ...], int], Storage]
 
 
-class _Sources:
+class Sources:
     """Files that pieces come from; the ones used last are open."""
 
     def __init__(self) -> None:
@@ -46,8 +46,9 @@ class _Sources:
 
 
 @contextmanager
-def _assembling(out: Path) -> Iterator[tuple[Groups, _Sources]]:
-    sources = _Sources()
+def assembling(out: Path) -> Iterator[tuple[Groups, Sources]]:
+    """A new file, and those that its pieces come from; all are closed at the end, the new one with what HDF5 still held of it."""
+    sources = Sources()
     target = create_file(out)
     try:
         yield Groups(target), sources
@@ -67,7 +68,7 @@ def assemble_samples(out: Path, pieces: Sequence[Piece]) -> list[Plain]:
     from h5py import h5o
 
     places: list[Plain] = []
-    with _assembling(out) as (groups, sources):
+    with assembling(out) as (groups, sources):
         for piece in pieces:
             path = str(piece.place)
             group, name = groups.parent_of(path)
@@ -84,7 +85,7 @@ def link_files(out: Path, name: str, files: Sequence[Path]) -> None:
         name: where it will lie in the dataset's folder; links are relative to its folder there.
         files: relative to the dataset's folder; each counts once.
     """
-    with _assembling(out) as (groups, _):
+    with assembling(out) as (groups, _):
         for file in dict.fromkeys(files):
             group, last = groups.parent_of(file.as_posix())
             target = os.path.relpath(file, Path(name).parent).replace(os.sep, "/")
@@ -108,7 +109,7 @@ def assemble_stacks(out: Path, pieces: Sequence[Piece], storage_of: StorageOf) -
         path, _ = cast(list[Any], piece.place)
         places[number] = [path, len(stacks.setdefault(path, []))]
         stacks[path].append(number)
-    with _assembling(out) as (groups, sources):
+    with assembling(out) as (groups, sources):
         for path, members in stacks.items():
             rows = [(pieces[i].path, cast(list[Any], pieces[i].place)[1]) for i in members]
             _stack(groups, sources, path, rows, storage_of)
@@ -120,7 +121,7 @@ def assemble_stacks(out: Path, pieces: Sequence[Piece], storage_of: StorageOf) -
     return places
 
 
-def _stack(groups: Groups, sources: _Sources, path: str, rows: Sequence[tuple[Path, int]], storage_of: StorageOf) -> None:
+def _stack(groups: Groups, sources: Sources, path: str, rows: Sequence[tuple[Path, int]], storage_of: StorageOf) -> None:
     """A dataset of rows that lie in datasets of the same path in other files."""
     kinds: dict[tuple[tuple[int, ...], str], Any] = {}
     for file in dict.fromkeys(file for file, _ in rows):
@@ -143,7 +144,7 @@ def _stack(groups: Groups, sources: _Sources, path: str, rows: Sequence[tuple[Pa
     flush(target)
 
 
-def _copy_chunks(target: Any, sources: _Sources, path: str, rows: Sequence[tuple[Path, int]]) -> None:
+def _copy_chunks(target: Any, sources: Sources, path: str, rows: Sequence[tuple[Path, int]]) -> None:
     """Chunks of one row each, compressed as they are."""
     corners = list(itertools.product(*(range(0, n, c) for n, c in zip(target.shape[1:], target.chunks[1:], strict=True))))
     held: tuple[Path, Any] | None = None
@@ -155,7 +156,7 @@ def _copy_chunks(target: Any, sources: _Sources, path: str, rows: Sequence[tuple
             target.id.write_direct_chunk((number, *corner), data, mask)
 
 
-def _copy_values(target: Any, sources: _Sources, path: str, rows: Sequence[tuple[Path, int]]) -> None:
+def _copy_values(target: Any, sources: Sources, path: str, rows: Sequence[tuple[Path, int]]) -> None:
     """Rows that share chunks, decoded and encoded anew, a buffer of whole chunks at a time."""
     step = target.chunks[0] if target.chunks else 1
     nbytes = max(1, math.prod(target.shape[1:]) * target.dtype.itemsize)

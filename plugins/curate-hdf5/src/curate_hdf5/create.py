@@ -218,7 +218,7 @@ def write_attributes(dataset: Any, values: Mapping[str, str | np.ndarray[Any, An
         if isinstance(value, str):
             array = np.array(value.encode("utf-8", "backslashreplace"), dtype=text_type)
         else:
-            array = np.ascontiguousarray(value)
+            array = np.asarray(value, order="C")  # np.ascontiguousarray gives scalars an axis
         kind = h5t.py_create(array.dtype, logical=True)
         space = h5s.create_simple(array.shape) if array.ndim else h5s.create(h5s.SCALAR)
         h5a.create(dataset.id, encoded(name), kind, space).write(array)

@@ -15,6 +15,7 @@ def curate_register_readers() -> Iterator[Provider]:
     """Datasets of any HDF5 file, NeXus and HDF-EOS5 among them."""
     suffixes = (".h5", ".hdf5", ".hdf", ".nxs", ".he5")
     yield Provider("reader", "hdf5", "A dataset of an HDF5 or NeXus file, read lazily.", "curate_hdf5.reader:Hdf5Reader", suffixes)
+    yield Provider("reader", "nexus", "Projections of a tomography scan: NeXus, DXchange.", "curate_hdf5.nexus:NexusReader")
 
 
 @hookimpl

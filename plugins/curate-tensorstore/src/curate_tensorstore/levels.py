@@ -7,13 +7,15 @@ saalfeldlab's tools (``downsamplingFactors``, ``pixelResolution``) and the OpenO
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from attrs import frozen
 
 from curate_core import SourceError
+from curate_core.model import Plain
 
 Read = Callable[[str], bytes | None]
 """Path inside the volume's folder -> what lies there, None when nothing does."""
@@ -60,6 +62,35 @@ def level(
     unit, factor = UNITS.get(names.pop(), ("", 1.0)) if len(names) == 1 else ("", 1.0)
     steps = None if spacing is None else tuple(float(step) * factor for step in spacing)
     return Level(driver, inside, 0, axes, steps, tuple(float(place) * factor for place in first), unit if spacing is not None else "")
+
+
+def steps_between(fine: Level, coarse: Level) -> dict[str, Plain]:
+    """``factor`` and ``first``: length and first centre of coarse voxels in fine ones, along z, y and x.
+
+    Empty where the levels do not say.
+    """
+    if fine.spacing is None or coarse.spacing is None or fine.unit != coarse.unit:
+        return {}
+    places = [[axis for axis in level.axes if axis in "zyx"] for level in (fine, coarse)]
+    factor, first = [], []
+    for axis in "zyx":
+        if axis in places[0] and axis in places[1]:
+            i, j = places[0].index(axis), places[1].index(axis)
+            factor.append(coarse.spacing[j] / fine.spacing[i])
+            first.append((coarse.first[j] - fine.first[i]) / fine.spacing[i])
+    return {"factor": [*factor], "first": [*first]}
+
+
+def overview_of(levels: Sequence[Level], mip: int, most: int) -> int:
+    """The coarsest level whose voxels are at most ``most`` times as long as those of level ``mip`` along each axis; levels that do not
+    say count as half as fine as the one before.
+    """
+    chosen, largest = mip, 1.0
+    for index in range(mip + 1, len(levels)):
+        factor = cast(list[float], steps_between(levels[mip], levels[index]).get("factor", [2.0 ** (index - mip)] * 3))
+        if max(factor) <= most * (1 + 1e-6) and math.prod(factor) > largest:
+            chosen, largest = index, math.prod(factor)
+    return chosen
 
 
 def find_levels(read: Read, format: str, where: str) -> tuple[str, list[Level]]:

@@ -13,6 +13,6 @@ CURATE_HOOK_API = 1
 @hookimpl
 def curate_register_readers() -> Iterator[Provider]:
     """Folders of chunks."""
-    suffixes = (".zarr", ".n5", ".precomputed")
+    suffixes = (".zarr/", ".n5/", ".precomputed/")  # of folders
     summary = "OME-Zarr, N5 and neuroglancer precomputed, local and remote, at any level."
     yield Provider("reader", "tensorstore", summary, "curate_tensorstore.reader:TensorStoreReader", suffixes)

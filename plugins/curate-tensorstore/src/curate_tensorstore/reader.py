@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from attrs import frozen
 
 from curate_core import ByteSize, Context, Image, LayerSource, Reader, SourceError, option
+from curate_core.model import Plain
 from curate_tensorstore.address import Address, of_folder, parse
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ class TensorStoreReader(Reader):
     """OME-Zarr 0.4 and 0.5, plain Zarr, N5 and neuroglancer precomputed volumes, read chunk by chunk.
 
     A layer is a local folder under ``files``, or an address under ``uri``, such as ``precomputed://gs://bucket/path`` or
-    ``zarr://https://host/image.zarr``. ``mip`` chooses the level: 0 is the finest.
+    ``zarr://https://host/image.zarr``. ``mip`` chooses the level: 0 is the finest. With ``coarser`` the layer is an overview of that level:
+    its note ``of`` has the length and the first centre of its voxels in voxels of ``mip``, along z, y and x.
 
     Example::
 
@@ -30,6 +32,11 @@ class TensorStoreReader(Reader):
 
     version: ClassVar[int] = 1
     mip: int = option(doc="Level: 0 is the finest, negative ones count from the coarsest.", default=0)
+    coarser: int = option(
+        doc="Take the coarsest level whose voxels are at most so many times as long as those of mip along every axis; 1: mip itself.",
+        default=1,
+        ge=1,
+    )
     missing: Literal["auto", "error", "fill"] = option(
         doc="Chunks that are not there: an error, or filled; auto: filled for Zarr and N5, which leave out empty ones.",
         default="auto",
@@ -44,7 +51,7 @@ class TensorStoreReader(Reader):
         return None if any((path / mark).exists() for mark in _MARKS) else f"none of {', '.join(_MARKS)} is in the folder"
 
     def open(self, source: LayerSource, context: Context) -> Image:
-        from curate_tensorstore.levels import find_levels
+        from curate_tensorstore.levels import find_levels, overview_of, steps_between
         from curate_tensorstore.volume import Volume, read_metadata
 
         address = self._address(source)
@@ -53,9 +60,14 @@ class TensorStoreReader(Reader):
         if not -len(levels) <= self.mip < len(levels):
             message = f"there is no level {self.mip}: the volume has {len(levels)}"
             raise SourceError(message, where=address.text, hint=f"mip may be 0 to {len(levels) - 1}")
+        mip = self.mip % len(levels)
+        chosen = overview_of(levels, mip, self.coarser)
+        notes: dict[str, Plain] = {"format": format, "mip": chosen, "levels": len(levels)}
+        if chosen != mip:
+            notes["of"] = steps_between(levels[mip], levels[chosen])
         fill = format != "precomputed" if self.missing == "auto" else self.missing == "fill"
-        volume = Volume(address, levels[self.mip], self._access(fill=fill))
-        return Image(volume, volume.grid(), {"format": format, "mip": self.mip % len(levels), "levels": len(levels)})
+        volume = Volume(address, levels[chosen], self._access(fill=fill))
+        return Image(volume, volume.grid(), notes)
 
     def resident(self, source: LayerSource) -> int:
         return int(self.cache)

@@ -13,6 +13,7 @@ from attrs import frozen
 from curate_core import Importer, RequestError, option
 from curate_core.errors import nearest
 from curate_core.model import Plain
+from curate_tomo.nostripesnet_real import real_spec
 
 MODES = ("simple", "complex", "raw", "paired", "dynamic", "patch")
 REAL = MODES[2:]
@@ -31,7 +32,9 @@ class NoStripesNet(Importer):
 
     The file holds ``python -m simulator.data_generator`` and its flags, in one line or several, with variables that the script sets; or the
     flags alone. Flags given to ``curate import`` win. ``-s`` is the number of shifts; samples are spelt out. Flags that a mode does not use
-    are left aside, as the generator does. The modes simple and complex become specs; those of real scans are not there yet.
+    are left aside, as the generator does. All modes become specs; those of real scans need ``--hdf-root``, paired and patch find the mask
+    of stripes with ``stripe-mask``, unless ``--mask`` names an archive. Dynamic scans keep all frames, where the generator loses every
+    second one.
 
     Example::
 
@@ -60,8 +63,7 @@ class NoStripesNet(Importer):
         chosen = attrs.evolve(self, **{name: value for name, value in _flags(text).items() if getattr(self, name) is None})
         mode = chosen.mode or "complex"
         if mode in REAL:
-            message = f"mode {mode!r} works on real scans (.nxs), which curate-tomo does not curate yet; simple and complex it does"
-            raise RequestError(message, where="nostripesnet", hint="the scan's frames themselves can be read with the hdf5 reader")
+            return real_spec(mode, {name: _or(value, None) for name, value in attrs.asdict(chosen).items()})
         return chosen.spec(mode)
 
     def spec(self, mode: str) -> dict[str, Plain]:

@@ -38,7 +38,8 @@ class AddStripes(Transform):
     left out. With ``variability`` its height walks by that share of the maximum, up or down, from angle to angle. The attributes
     ``stripes`` and ``stripe_parameters`` (column, half width, amplitude, first angle, angle behind the last) tell what was added.
 
-    The samples' array stays as it is; arrays with stripes and the mask (uint8, 1 in stripes) are added.
+    The samples' array stays as it is, under the name ``clean`` if that is given; arrays with stripes and the mask (uint8, 1 in stripes) are
+    added. A mask of stripes that the samples have already, under the mask's name, gets the new ones as well.
 
     Example::
 
@@ -47,6 +48,7 @@ class AddStripes(Transform):
 
     version: ClassVar[int] = 1
     array: str | None = option(doc="Array of clean sinograms, the angles along its first axis; null: the only one.", default=None)
+    clean: str | None = option(doc="Name that the array gets; null: it keeps its own.", default=None, min_length=1)
     stripe: str = option(doc="Name of the array with stripes.", default="stripe", min_length=1)
     mask: str | None = option(doc="Name of the mask; null: none.", default="mask", min_length=1)
     percentage: float = option(doc="Stripes in percent of the columns.", default=1.2, ge=0, le=100)
@@ -72,12 +74,16 @@ class AddStripes(Transform):
         if clean.ndim != 3 or clean.dtype.kind != "f":
             message = f"stripes are added to 2D samples of float values, array {name!r} has {clean.ndim - 1} axes and type {clean.dtype}"
             raise StepError(message, hint='put "add-stripes" before "scale", and find ROIs with "sinograms"')
-        taken = [new for new in (self.stripe, self.mask) if new is not None and new in batch.arrays]
+        before = None if self.mask is None or self.mask == name else batch.arrays.get(self.mask)
+        held = before is not None and before.shape == clean.shape and before.dtype.kind in "bu"
+        new_names = [self.stripe, None if held else self.mask, None if self.clean == name else self.clean]
+        taken = [new for new in new_names if new is not None and new in batch.arrays]
         if taken:
             message = f"the samples have an array {taken[0]!r} already, which would be replaced"
             raise StepError(message, hint='name another with "stripe" or "mask"')
         known: Any = context.statistics
-        striped, mask, found = clean.copy(), np.zeros(clean.shape, np.uint8), []
+        striped, found = clean.copy(), []
+        mask = (before != 0).astype(np.uint8) if before is not None and held else np.zeros(clean.shape, np.uint8)
         for row, sample in enumerate(clean):
             maximum = float(sample.max()) if self.over == SAMPLE else float(known)
             rng = context.rng(batch.ids[row])
@@ -90,6 +96,8 @@ class AddStripes(Transform):
         batch = batch.with_array(self.stripe, striped, like=name)
         if self.mask is not None:
             batch = batch.with_array(self.mask, mask, like=name)
+        if self.clean is not None and self.clean != name:
+            batch = batch.with_array(self.clean, clean, like=name).without_arrays([name])
         return batch.with_attributes(stripes=np.array([len(json.loads(text)) for text in found]), stripe_parameters=np.array(found))
 
     def draw(self, rng: np.random.Generator, sample: NDArray, maximum: float) -> list[Stripe]:
