@@ -26,8 +26,11 @@ FORMS: dict[str, dict[str, Any]] = {
     "itk-nifti": {"use": "itk", "path": "{case}/{roi}.nii.gz"},
     "blosc2": {"use": "blosc2", "path": "{case}/{roi}.b2nd", "patch": [4, 4]},
     "hdf5": {"use": "hdf5", "file": "all.h5"},
+    "dwi-ml-hdf5": {"use": "dwi-ml-hdf5", "file": "all.hdf5"},
 }
 """Folder -> the writer's step."""
+VOLUMES = ("dwi-ml-hdf5",)
+"""Forms that hold whole volumes, one a case; the others hold four tiles of each."""
 
 
 def voxels(number: int) -> np.ndarray:
@@ -36,8 +39,15 @@ def voxels(number: int) -> np.ndarray:
     return (state >> np.uint64(56)).astype(np.uint8).reshape(8, 12)
 
 
-def expected() -> list[tuple[str, np.ndarray]]:
-    """(case, values) of each sample, in manifest order: four tiles of (4, 6) in each of two sections."""
+def volume(number: int) -> np.ndarray:
+    """The same values as (z, y, x) of (4, 4, 6)."""
+    return voxels(number).reshape(4, 4, 6)
+
+
+def expected(form: str) -> list[tuple[str, np.ndarray]]:
+    """(case, values) of each sample, in manifest order: four tiles of (4, 6) in each of two sections, or whole volumes."""
+    if form in VOLUMES:  # float32 with the axes x, y, z, feature
+        return [(case, volume(n).transpose(2, 1, 0)[..., None].astype(np.float32)) for n, case in enumerate(("a", "b"))]
     return [(case, voxels(n)[y : y + 4, x : x + 6]) for n, case in enumerate(("a", "b")) for y in (0, 4) for x in (0, 6)]
 
 
@@ -45,13 +55,15 @@ def make(form: str, out: Path) -> None:
     """Write the dataset of one form."""
     with tempfile.TemporaryDirectory() as folder:
         for number, case in enumerate(("a", "b")):
-            np.save(Path(folder) / f"{case}.npy", voxels(number), allow_pickle=False)
+            array = volume(number) if form in VOLUMES else voxels(number)
+            np.save(Path(folder) / f"training-{case}.npy", array, allow_pickle=False)
         spec = {
             "version": 1,
             "name": f"golden-{form}",
             "description": "Read by the tests of every later version.",
-            "source": {"use": "files", "pattern": "{case}.npy"},
-            "rois": [{"use": "grid", "size": [4, 6]}],
+            "source": {"use": "files", "pattern": "{split}-{case}.npy"},
+            "read": {"*": {"use": "npy", "spacing": [2.0] * (3 if form in VOLUMES else 2), "unit": "mm"}},
+            "rois": [{"use": "whole"} if form in VOLUMES else {"use": "grid", "size": [4, 6]}],
             "write": [FORMS[form]],
             "output": str(out),
             "engine": {"use": "local", "workers": 0},

@@ -28,13 +28,13 @@ def need(folder: Path) -> None:
 def test_it_is_read_as_it_was_written(folder):
     need(folder)
     dataset = curate_core.open(folder)
-    wanted = expected()
+    wanted = expected(folder.name)
     assert len(dataset) == len(wanted)
     for index, (case, values) in enumerate(wanted):
         row = dataset.row(index)
         assert row["case"] == case
         [array] = dataset[index].values()
-        assert array.dtype == np.uint8
+        assert array.dtype == values.dtype
         np.testing.assert_array_equal(array, values)
 
 
