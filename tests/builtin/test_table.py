@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curate_core.builtin.table import ListSource, parse_value, read_table
+from curate_core.digest import source_key, source_names
 from curate_core.errors import RequestError
 from curate_core.model import Role
 from curate_core.structure import structure
@@ -251,3 +252,14 @@ def test_defaults_stand_for_what_a_row_leaves_empty(data):
 def test_relative_addresses_start_at_the_root(data, written, meant):
     (one,) = found(data, cases=[{"case": "a", "layers": {"em": {"uri": written}}}])
     assert one.layers["em"].uri == meant.format(root=data)
+
+
+def test_relative_addresses_are_told_and_keyed_as_they_were_written(data, tmp_path_factory):
+    """A folder of layers may move with its table: nothing is done again for that, and the manifest names no place of one machine."""
+    layers = {"em": {"uri": "n5://file://layers/a.n5"}, "other": {"uri": "file:///elsewhere/b"}}
+    keys = set()
+    for folder in (data, tmp_path_factory.mktemp("moved")):
+        (case,) = found(folder, cases=[{"case": "a", "layers": layers}])
+        assert source_names(case) == {"em": ["n5://file://layers/a.n5"], "other": ["file:///elsewhere/b"]}
+        keys.add(source_key(case, {}, 0))
+    assert len(keys) == 1

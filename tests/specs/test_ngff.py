@@ -345,3 +345,23 @@ def test_a_layer_of_terabytes_takes_seconds_and_little_memory(tmp_path):
         assert [s.stop - s.start for s in box] == [256] * 3
         assert all(low * 128 <= s.start < high * 128 for s, (low, high) in zip(box, ((20, 40), (40, 80), (100, 150)), strict=True))
         assert np.unique(SimpleITK.GetArrayFromImage(image)).tolist() == [3]
+
+
+def test_patchify3d_takes_the_cubes_as_volumes(layers, tmp_path):
+    """The next step of the workflow: patches of cubes, whose names lead back to the place in the layer."""
+    from curate_em.names import parse_loc
+
+    folder, truth = layers
+    sparse(table(tmp_path, [row_of("fly", "precomputed://file://fly")]), folder, tmp_path / "cubes", "rois.0.count=3")
+    settings = [f"source.root={tmp_path / 'cubes'}", "source.pattern={case}.nrrd", "rois.0.size=16", "rois.0.isotropy_tolerance=100"]
+    spec = SPEC.with_name("patchify3d.json")
+    assert run(spec, settings=settings, output=tmp_path / "patches", workers=0).exit_code == 0
+    dataset = curate_core.open(tmp_path / "patches")
+    assert dataset.summary["found"] == 3 * (16 + 16 + 16)
+    assert len({row["case"] for row in dataset.rows()}) == 3
+    for row, arrays in zip(dataset.rows(), dataset, strict=True):
+        place = parse_loc(Path(row["arrays"]["image"]["file"]).name)
+        x, y, z = (int(a) for a in NAME.fullmatch(f"{place.dataset}.nrrd").groups()[2::2])
+        start, stop = place.box()
+        inside = tuple(slice(a + at, b + at) for a, b, at in zip(start, stop, (z, y, x), strict=True))
+        np.testing.assert_array_equal(arrays["image"], truth["fly"][inside].squeeze())

@@ -1,12 +1,14 @@
 """specs/tomo/{raw,paired,dynamic,patch}.json: curated from scans that tests make, their trees as the source document has them."""
 
 import json
+import re
 import runpy
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import attrs
 import h5py
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from curate_tomo.nostripesnet import NoStripesNet
 from skimage.transform import resize
 
 import curate_core
+from curate_core.host import default_host
 from curate_core.runner import run
 
 ROOT = Path(__file__).parents[2]
@@ -291,6 +294,19 @@ def test_patches(tmp_path: Path) -> None:
             assert stripe.max() <= image.max()
 
 
+def test_the_manifest_tells_where_samples_come_from(tmp_path: Path) -> None:
+    masked_shifts(tmp_path, {1: [(30, 34)]}, 2, angles=25, columns=90)
+    dataset = make("patch", tmp_path, "source.shifts=2", "rois.0.size=[12, 40]", "transform.1.percentage=10", *MASK_OF_A_FILE)
+    for row in dataset.rows():
+        known, stem = row["attributes"], Path(row["arrays"]["stripe"]["file"]).stem
+        assert stem == f"0000_shift{known['shift']:02}_{known['row']:04}_w{known['patch']:02}"
+        assert known["scan"] == str(1000 + known["shift"])
+        assert row["sources"]["scan"] == [f"{known['scan']}.nxs"]
+        assert {"sample", "shiftstep", "offset", "angle", "column", "artifact", "scale_low", "scale_high"} <= set(known)
+        assert ("stripe_parameters" in known) == (known["artifact"] == "fake")
+        assert ("estimate" in known) == (known["artifact"] == "real")
+
+
 def test_a_mask_of_another_shape(tmp_path: Path) -> None:
     masked_shifts(tmp_path, {}, 1)
     write_mask(tmp_path / "m1000.npy", (24, 5, 40), {})
@@ -298,6 +314,29 @@ def test_a_mask_of_another_shape(tmp_path: Path) -> None:
     summary = run(SPECS["paired"], settings=settings, output=tmp_path / "out", workers=0)
     assert summary.exit_code == 1
     assert "layer 'mask' 24 x 5 x 40" in (tmp_path / "out/quarantine.jsonl").read_text()
+
+
+def test_the_how_to_says_what_works() -> None:
+    """The settings that it names are options there, its pictures are there and small."""
+    page = (ROOT / "docs/how-to/real-scans.md").read_text()
+    pictures = re.findall(r"\]\((.*?\.png)\)", page)
+    assert len(pictures) == 3
+    assert all(0 < (ROOT / "docs/how-to" / picture).stat().st_size < 100_000 for picture in pictures)
+    named = set(re.findall(r"`((?:source|read\.scan|preprocess\.\d|rois\.\d|transform\.\d)\.\w+)`", page))
+    named |= set(re.findall(r"--set '?((?:source|rois\.\d|preprocess\.0)\.\w+)=", page))
+    assert len(named) >= 18
+    kinds = {"source": "source", "read": "reader", "preprocess": "preprocessor", "rois": "roi_finder", "transform": "transform"}
+    host = default_host()
+    for name in sorted(named):
+        place, _, option = name.rpartition(".")
+        uses = []
+        for mode in SPECS:
+            try:
+                uses.append(look_up(load(mode), place)["use"])
+            except IndexError:
+                continue
+        fields = [attrs.fields(host.load(host.find(kinds[place.split(".")[0]], use))) for use in uses if use != "stripe-mask"]
+        assert any(option in {field.name for field in found} for found in fields), name
 
 
 PROOF = """

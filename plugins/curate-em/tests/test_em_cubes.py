@@ -185,7 +185,8 @@ def test_every_cube_is_drawn_as_often_as_any_other() -> None:
 
 def test_thin_cubes_are_passed_over() -> None:
     flat = case_of(np.ones((4, 40, 44), np.uint8))
-    assert len(find(flat, size=16)) == 0
+    with pytest.raises(StepError, match=r'no cube is 5 voxels thick \(lower "min_thickness"\)'):
+        find(flat, size=16)
     assert len(find(flat, size=16, min_thickness=4)) == 3 * 3 - 3  # 40 is 2.5 cubes, which Python rounds to 2
     np.testing.assert_array_equal(np.unique(find(flat, size=16, min_thickness=4).views[0].shape[:, 2]), [12, 16])
     assert len(find(flat, size=16, min_thickness=4).views[0]) == 6
@@ -208,7 +209,8 @@ def test_small_volumes_pass_whole() -> None:
     assert boxes_of(table) == [(slice(0, 16), slice(0, 32), slice(0, 48))]
     assert (table.attributes["cropped"].tolist(), table.roi_names(case_of(voxels))) == ([False], ["brain"])
     assert voxels.voxels == 0
-    assert len(find(case_of(voxels), size=16, min_gb=16 * 32 * 48 / 1e9 - 1e-9)) == 0
+    with pytest.raises(StepError, match=r"in each of 6 cubes, 30% or more of the voxels have the padding value 0 \(is"):
+        find(case_of(voxels), size=16, min_gb=16 * 32 * 48 / 1e9 - 1e-9)
     plane = find(make_case(np.zeros((5, 7), np.uint8), "yx"), min_gb=1)
     assert boxes_of(plane) == [(slice(0, 5), slice(0, 7))]
 

@@ -123,6 +123,10 @@ def test_dead_and_hot_pixels_stay_finite() -> None:
     np.testing.assert_allclose(found[0, 0, 2], -np.log(400 / 1e-6), rtol=1e-6)
     np.testing.assert_allclose(found[3, 0, 3], -np.log(1e-9), rtol=1e-6)
     np.testing.assert_allclose(found[:, 1:], -np.log(4 / 9), rtol=1e-6)
+    clipped = read(NormalizeFlats(clip=(-1.0, 6.0)).apply(scan(counts, flats, darks), context()).image("scan").array)
+    np.testing.assert_array_equal(clipped, np.clip(found, -1, 6))
+    with pytest.raises(ValueError, match=r"clip: \[6, 6\] is no range"):
+        NormalizeFlats(clip=(6.0, 6.0))
 
 
 def test_no_darks_and_no_flats() -> None:

@@ -27,7 +27,7 @@ class SparseCubes(RoiFinder):
     The volume is a grid of cubes from its origin; a remainder over half a cube is a cube as well. In an order drawn from the seed, cubes
     are taken until ``gb`` or ``count`` is reached; those where padding covers ``max_padding`` or more, and those thinner than
     ``min_thickness``, are passed over. Padding is looked for in ``overview``, a coarser layer of the same extent, so that of the volume
-    itself nothing is read; without one, in the volume, cube by cube as they are drawn.
+    itself nothing is read; without one, in the volume, cube by cube as they are drawn. A volume in which none is found is an error.
 
     Cubes are called ``<label>-ROI-x<from>-<to>_y<from>-<to>_z<from>-<to>``. A volume of up to ``min_gb`` passes whole, called ``<label>``.
     The ROI attributes ``cropped``, ``padding`` (its share) and ``nbytes`` serve in ``when`` and in filters.
@@ -79,6 +79,8 @@ class SparseCubes(RoiFinder):
         if self.padding_value is not None:
             paddings = paddings_of(overview_of(case, self.overview, name, image), edges, self.padding_value)
         rows, shares = self._choose(order, edges, voxel, paddings, case)
+        if not len(rows):
+            raise self._none(edges, case)
         starts, stops = (np.stack([edge[i][rows[:, axis]] for axis, edge in enumerate(edges)], axis=1) for i in (0, 1))
         return _table((starts, stops, axes), shares, voxel, name, label + _ROI, cropped=True)
 
@@ -105,6 +107,15 @@ class SparseCubes(RoiFinder):
         order = context.rng().permutation(math.prod(counts))
         for first in range(0, len(order), _CHUNK):
             yield np.stack(np.unravel_index(order[first : first + _CHUNK], counts), axis=1)
+
+    def _none(self, edges: list[tuple[NDArray, NDArray]], case: Case) -> StepError:
+        """That no cube was found: a layer that gives nothing is told of, for it is mostly a mistake."""
+        count = math.prod(len(starts) for starts, _ in edges)
+        if not count:
+            message = f"no cube is {self.min_thickness} voxels thick"
+            return StepError(message, where=f"case {case.id}", hint='lower "min_thickness"')
+        message = f"in each of {count:,} cubes, {self.max_padding:.0%} or more of the voxels have the padding value {self.padding_value:g}"
+        return StepError(message, where=f"case {case.id}", hint='is "padding_value" right? Or raise "max_padding"')
 
     def _choose(
         self, order: Iterator[NDArray], edges: list[tuple[NDArray, NDArray]], voxel: int, paddings: Paddings, case: Case

@@ -33,6 +33,14 @@ class NormalizeFlats(Preprocessor):
     normalize: bool = option(doc="Divide by the fields; false: counts stay as they are, and no fields are needed.", default=True)
     log: bool = option(doc="Take the logarithm; false: x itself, the share of the beam that passes.", default=True)
     darks: Literal["required", "zero"] = option(doc="A scan without dark fields: refused, or taken to be dark at zero.", default="required")
+    clip: tuple[float, float] | None = option(
+        doc="Least and greatest value that is kept, so that dead pixels do not widen the scale; null: all.", default=None
+    )
+
+    def __attrs_post_init__(self) -> None:
+        if self.clip is not None and self.clip[0] >= self.clip[1]:
+            message = f"clip: [{self.clip[0]:g}, {self.clip[1]:g}] is no range, the first must be less"
+            raise ValueError(message)
 
     def apply(self, case: Case, context: Context) -> Case:
         image = case.image(self.layer)
@@ -51,7 +59,7 @@ class NormalizeFlats(Preprocessor):
                 raise StepError(message, where=f"case {case.id}", hint=f'name a file with the option "flats" of the reader{more}')
         flat = context.materialise(f"{name}.flat", MeanArray(flats))
         dark = np.zeros(image.array.shape[1:], np.float32) if darks is None else context.materialise(f"{name}.dark", MeanArray(darks))
-        array = NormalizedArray(image.array, flat, dark, self.log)
+        array = NormalizedArray(image.array, flat, dark, self.log, self.clip)
         return case.with_layers({name: image.with_array(array, normalized="-log" if self.log else "share")})
 
 
@@ -76,10 +84,11 @@ class NormalizedArray(LazyArray):
         base: counts.
         flat, dark: (row, column) means.
         log: take the negative logarithm.
+        clip: least and greatest value; None: all.
     """
 
-    def __init__(self, base: ArrayLike, flat: ArrayLike, dark: ArrayLike, log: bool) -> None:
-        self.base, self.flat, self.dark, self.log = base, flat, dark, log
+    def __init__(self, base: ArrayLike, flat: ArrayLike, dark: ArrayLike, log: bool, clip: tuple[float, float] | None = None) -> None:
+        self.base, self.flat, self.dark, self.log, self.clip = base, flat, dark, log, clip
         self.shape, self.dtype = tuple(base.shape), np.dtype(np.float32)
 
     def read_box(self, where: Box) -> NDArray:
@@ -95,4 +104,6 @@ class NormalizedArray(LazyArray):
             np.copyto(piece, LEAST_SHARE, where=piece <= 0)
             if self.log:
                 np.negative(np.log(piece, out=piece), out=piece)
+            if self.clip is not None:
+                np.clip(piece, *self.clip, out=piece)
         return out
