@@ -160,7 +160,7 @@ def test_a_file_that_changes_under_a_run_stops_it(place, monkeypatch):
 
     def load_and_change(*args, **options):
         spec = load(*args, **options)
-        write(place / "my_rois.py", CORNER + "# another\n")
+        write(place / "my_rois.py", CORNER + "    # another\n")
         return spec
 
     with monkeypatch.context() as patch:
