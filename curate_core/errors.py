@@ -115,6 +115,22 @@ def _rebuild_spec(problems: Sequence[Problem], where: str) -> SpecError:
     return SpecError(problems, where=where)
 
 
+def place_in(module: str, error: BaseException) -> str:
+    """The file and line where an error came out of a package, to be put behind a message; empty if it never was there.
+
+    Args:
+        module: one of the package's.
+        error: as it was caught.
+    """
+    from pathlib import PurePath
+    from traceback import walk_tb
+
+    package = module.partition(".")[0]
+    frames = [(f.f_globals.get("__name__", ""), f.f_code.co_filename, line) for f, line in walk_tb(error.__traceback__)]
+    own = [(file, line) for name, file, line in frames if name.partition(".")[0] == package]
+    return f" ({PurePath(own[-1][0]).name}, line {own[-1][1]})" if own else ""
+
+
 def nearest(word: str, candidates: Sequence[str]) -> str:
     """A hint naming the candidate closest to ``word``, or listing all when none is close."""
     import difflib  # only mistakes need it

@@ -111,11 +111,12 @@ class Host:
             if problems:
                 return attrs.evolve(status, reason="; ".join(problems))
             self._manager.register(module, name=name)
-            self._manager.check_pending()  # a misspelt hook would be silence
+            check_hooks(self._manager, module)
             providers = _collect(self._manager, module)
             problems = _provider_problems(providers)
         except (Exception, SystemExit) as error:
-            problems, providers = [f"{type(error).__name__}: {error}"], []
+            kind = "" if isinstance(error, PluginError) else f"{type(error).__name__}: "
+            problems, providers = [f"{kind}{error}{_misspelt(entry, error)}"], []
         if problems:
             if self._manager.has_plugin(name):
                 self._manager.unregister(name=name)
@@ -250,6 +251,32 @@ def _collect(manager: pluggy.PluginManager, module: ModuleType) -> list[Provider
     return providers
 
 
+def check_hooks(manager: pluggy.PluginManager, module: ModuleType) -> None:
+    """Refuse what would be silence: a misspelt hook, and a hook that is not marked as one.
+
+    Raises:
+        PluginError: the module has such a thing.
+    """
+    known = [name for name in dir(manager.hook) if name.startswith("curate_") and getattr(manager.hook, name).has_spec()]
+    for name, value in vars(module).items():
+        marked = hasattr(value, f"{hookspec.PROJECT}_impl")
+        if marked and name not in known:
+            message = f"there is no hook {name!r}"
+            close = nearest(name, known)
+            raise PluginError(message, hint=close if "did you mean" in close else f"there are {', '.join(known)}")
+        if not marked and name.startswith("curate_register_") and callable(value):
+            message = f"{name} is not marked as a hook"
+            raise PluginError(message, hint="write @hookimpl above it")
+
+
+def _misspelt(entry: EntryPoint, error: BaseException) -> str:
+    """Where to look when the module that an entry point names is not there."""
+    missing = isinstance(error, ModuleNotFoundError) and error.name and f"{entry.module}.".startswith(f"{error.name}.")
+    if not missing:
+        return ""
+    return f"; the entry point {entry.name!r} of {entry.distribution} names it: mend it in pyproject.toml, install again"
+
+
 def collect_local(module: ModuleType) -> list[Provider]:
     """What the hooks of a module offer that is no installed plugin.
 
@@ -260,7 +287,7 @@ def collect_local(module: ModuleType) -> list[Provider]:
     manager = pluggy.PluginManager(hookspec.PROJECT)
     manager.add_hookspecs(hookspec.RegisterHooks)
     manager.register(module)
-    manager.check_pending()
+    check_hooks(manager, module)
     return _collect(manager, module)
 
 

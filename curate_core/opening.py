@@ -14,7 +14,7 @@ from attrs import frozen
 
 from curate_core.arrays import AddAxisArray, ConcatArray, NDArray, TransposeArray, read
 from curate_core.digest import refuse_special
-from curate_core.errors import CurateError, PluginError, SourceError
+from curate_core.errors import CurateError, PluginError, SourceError, place_in
 from curate_core.grid import Grid
 from curate_core.host import Host, Offer
 from curate_core.kinds import Context, Reader
@@ -60,6 +60,8 @@ def judge_readers(host: Host, path: Path) -> list[Verdict]:
             reason = f"it needs options: {mistakes}"
         except OSError as error:
             reason = f"the file cannot be read: {error.strerror or error}"
+        except Exception as error:
+            reason = f"its sniff failed with {type(error).__name__}: {error}{place_in(offer.provider.target, error)}"
         verdicts.append(Verdict(offer, reason))
     return verdicts
 
@@ -121,10 +123,10 @@ class Opener:
             reader, label = self._reader(step, source, case)
             context = self.context_of(step, case)
             if len(source.files) > 1 and not reader.many:
-                parts = [reader.open(attrs.evolve(source, files=(file,)), context) for file in source.files]
+                parts = [_layer(reader, attrs.evolve(source, files=(file,)), context) for file in source.files]
                 layer: Layer = join(parts, source)
             else:
-                layer = reader.open(source, context)
+                layer = _layer(reader, source, context)
         if source.spacing is not None and isinstance(layer, Image):
             layer = with_spacing(layer, source)
         return layer, label
@@ -171,6 +173,26 @@ class Opener:
                 reader, _ = self._reader(step, source, case)
                 total += reader.resident(source)
         return total
+
+
+def _layer(reader: Reader, source: LayerSource, context: Context) -> Layer:
+    """A reader's layer; its mistakes are told from damaged files.
+
+    Raises:
+        SourceError: what it gives is no layer, or it fails as no reader should.
+    """
+    own = type(reader).__module__
+    try:
+        layer: object = reader.open(source, context)
+    except (CurateError, MemoryError, OSError):
+        raise
+    except Exception as error:
+        message = f"reading failed with {type(error).__name__}: {error}{'' if own.startswith('curate_core.') else place_in(own, error)}"
+        raise SourceError(message, where=source.describe()) from error
+    if not isinstance(layer, Image | Tractogram):
+        message = f"{type(reader).__name__}.open must give an Image or a Tractogram, not {type(layer).__name__}"
+        raise SourceError(message, where=source.describe(), hint="a bug in the reader")
+    return layer
 
 
 @contextmanager

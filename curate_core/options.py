@@ -33,6 +33,7 @@ class OptionInfo:
         min_length: the least length of a list or text.
         content: the option names a file whose content belongs to the step's key.
         template: the text may hold ``{attribute}``, filled in case by case.
+        deprecated: what to write instead, and until when it works; specs that set the option are told.
     """
 
     doc: str
@@ -44,6 +45,7 @@ class OptionInfo:
     min_length: int | None = None
     content: bool = False
     template: bool = False
+    deprecated: str = ""
 
     def problem(self, value: object) -> str | None:
         """What is wrong with ``value``, or None."""
@@ -87,6 +89,7 @@ def option(
     min_length: int | None = None,
     content: bool = False,
     template: bool = False,
+    deprecated: str = "",
 ) -> Any:
     """Declare an option of a component: an attrs field with its documentation and bounds.
 
@@ -99,8 +102,9 @@ def option(
         min_length: the least length of a list or text.
         content: the option names a file whose content decides the result, so that its hash joins the keys.
         template: the text may hold ``{attribute}`` of the case, which components that work on one case find filled in.
+        deprecated: the option goes away: what to write instead, and until when it works.
     """
-    info = OptionInfo(doc, ge, gt, le, lt, tuple(choices), min_length, content, template)
+    info = OptionInfo(doc, ge, gt, le, lt, tuple(choices), min_length, content, template, deprecated)
 
     def validate(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
         problem = info.problem(value)

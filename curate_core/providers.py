@@ -29,6 +29,7 @@ class Provider:
         target: where the class is, ``"package.module:Class"``; imported at first use.
         suffixes: for readers: file endings with their dot, lower case (``.nii.gz``); a closing slash for folders (``.zarr/``).
         priority: for readers: the higher is asked first among those that claim a suffix; 50 is usual.
+        deprecated: the component goes away: what to use instead, and until when it works; specs that name it are told.
     """
 
     kind: str
@@ -37,10 +38,11 @@ class Provider:
     target: str
     suffixes: tuple[str, ...] = attrs.field(default=(), converter=_texts)
     priority: int = 50
+    deprecated: str = ""
 
     def problems(self) -> Sequence[str]:
         """What is wrong with the description; empty when nothing is."""
-        texts = {"kind": self.kind, "name": self.name, "summary": self.summary, "target": self.target}
+        texts = {"kind": self.kind, "name": self.name, "summary": self.summary, "target": self.target, "deprecated": self.deprecated}
         found = [f"{field} must be text, not {value!r}" for field, value in texts.items() if not isinstance(value, str)]
         if found or not all(isinstance(suffix, str) for suffix in self.suffixes):
             return found or [f"{self.name}: suffixes must be texts, not {self.suffixes!r}"]

@@ -131,7 +131,7 @@ class _Types:
         for field in fields:
             kind, info = hints[field.name], info_of(field)
             schema = self.of(kind, info, templates and not takes_text(kind))
-            properties[field.name] = {**schema, **({"description": info.doc} if info.doc else {}), **_default(field)}
+            properties[field.name] = {**schema, **_described(info), **_default(field)}
         required = [field.name for field in fields if field.default is attrs.NOTHING]
         return {
             "type": "object",
@@ -140,6 +140,12 @@ class _Types:
             **({"required": required} if required else {}),
             "additionalProperties": False,
         }
+
+
+def _described(info: OptionInfo) -> Schema:
+    """What editors show of an option: its sentence, and that it goes away."""
+    text = " ".join(filter(None, [info.doc, info.deprecated and f"Deprecated: {info.deprecated}"]))
+    return {**({"description": text} if text else {}), **({"deprecated": True} if info.deprecated else {})}
 
 
 def _bounds(info: OptionInfo, kind: Any = None) -> Schema:

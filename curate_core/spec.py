@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -14,13 +13,15 @@ from typing import Any, Literal, cast, get_type_hints
 import attrs
 from attrs import frozen
 
+from curate_core.deprecation import tell
 from curate_core.errors import PluginError, Problem, RequestError, SpecError, StepError, nearest
 from curate_core.host import Host, Offer
-from curate_core.jsonfile import MAX_BYTES, check_plain, check_size, no_constant, parse_json
+from curate_core.jsonfile import MAX_BYTES, check_size, parse_json
 from curate_core.kinds import Component
 from curate_core.localcode import with_local_plugins
 from curate_core.model import Plain, frozen_mapping, matches
 from curate_core.options import option
+from curate_core.overrides import LOCAL, override
 from curate_core.structure import (
     TEMPLATED_KINDS,
     Mistakes,
@@ -37,9 +38,7 @@ from curate_core.templates import PathTemplate, fill_in, outside
 VERSION = 1
 STEP_LISTS = {"preprocess": "preprocessor", "rois": "roi_finder", "transform": "transform", "filter": "filter", "write": "writer"}
 AUTO = "auto"
-LOCAL = {"use": "local"}
 Given = str | os.PathLike[str] | Mapping[str, Plain]
-_INDEX = re.compile(r"[0-9]{1,9}")
 
 
 @frozen
@@ -195,52 +194,6 @@ class Spec:
         return [self.source, *readers, *self.preprocess, *self.rois, *self.transform, *self.filter, *self.write, self.engine]
 
 
-def override(given: Mapping[str, Plain], settings: Sequence[str]) -> dict[str, Plain]:
-    """The spec with ``--set`` values in place: ``rois.0.size=256``; values are JSON, or else text.
-
-    Raises:
-        SpecError: a path leads nowhere.
-    """
-    try:
-        value: Any = json.loads(json.dumps(dict(given)))
-    except (TypeError, ValueError, RecursionError) as error:
-        detail = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise SpecError([Problem("", f"the spec holds what JSON cannot: {detail}")]) from error
-    if any(setting.startswith("engine.") for setting in settings):
-        value.setdefault("engine", dict(LOCAL))
-    for setting in settings:
-        path, equals, text = setting.partition("=")
-        if not equals or not path:
-            raise SpecError([Problem("", f"--set takes KEY=VALUE, such as rois.0.size=256, got {setting!r}")])
-        try:
-            new = json.loads(text, parse_constant=no_constant)
-        except (ValueError, RecursionError):
-            new = text
-        *parents, last = path.split(".")
-        target = value
-        for depth, key in enumerate(parents):
-            target = _descend(target, key, ".".join(parents[: depth + 1]))
-        if isinstance(target, list):
-            _descend(target, last, path)
-            target[int(last)] = new
-        elif isinstance(target, dict):
-            target[last] = new
-        else:
-            raise SpecError([Problem(path, f"--set cannot reach into {json.dumps(target)[:60]}")])
-    check_plain(value, "")
-    return cast(dict[str, Plain], value)
-
-
-def _descend(target: Any, key: str, path: str) -> Any:
-    if isinstance(target, list):
-        if not (_INDEX.fullmatch(key) and int(key) < len(target)):
-            raise SpecError([Problem(path, f"--set wants an index below {len(target)}, got {key!r}")])
-        return target[int(key)]
-    if isinstance(target, dict):
-        return target.setdefault(key, {})
-    raise SpecError([Problem(path, f"--set cannot reach into {json.dumps(target)[:60]}")])
-
-
 def load(path: Given, host: Host, settings: Sequence[str] = (), folder: Path | None = None, *, local_code: bool = False) -> Spec:
     """Read and validate a spec.
 
@@ -256,26 +209,40 @@ def load(path: Given, host: Host, settings: Sequence[str] = (), folder: Path | N
         SpecError: all mistakes at once.
     """
     if isinstance(path, Mapping):
-        return validate(override(path, settings), host, folder or Path.cwd(), "spec", local_code=local_code)
-    file = Path(path)
+        given, start, where = override(path, settings), folder or Path.cwd(), "spec"
+    else:
+        given, start, where = override(read_spec(Path(path)), settings), folder or Path(os.path.abspath(path)).parent, str(path)
+    spec = validate(given, host, start, where, local_code=local_code)
+    tell(spec.steps(), where)
+    return spec
+
+
+def read_spec(file: Path) -> dict[str, Plain]:
+    """What a spec file holds.
+
+    Raises:
+        RequestError: there is no such file, or it cannot be read.
+        SpecError: it is no JSON object.
+    """
+    path = str(file)
     try:
         with file.open("rb") as stream:
             content = stream.read(MAX_BYTES + 1)
-            check_size(max(len(content), file.stat().st_size), str(path))
+            check_size(max(len(content), file.stat().st_size), path)
         text = content.decode("utf-8-sig")
     except FileNotFoundError as error:
         message = "there is no such spec"
-        raise RequestError(message, where=str(path)) from error
+        raise RequestError(message, where=path) from error
     except IsADirectoryError as error:
         message = "this is a folder, a spec is a JSON file"
-        raise RequestError(message, where=str(path)) from error
+        raise RequestError(message, where=path) from error
     except (OSError, UnicodeDecodeError) as error:
         message = f"the spec cannot be read: {getattr(error, 'strerror', None) or error}"
-        raise RequestError(message, where=str(path)) from error
-    value = parse_json(text, str(path))
+        raise RequestError(message, where=path) from error
+    value = parse_json(text, path)
     if not isinstance(value, dict):
-        raise SpecError([Problem("", "a spec is an object with keys such as source, rois and write")], where=str(path))
-    return validate(override(value, settings), host, folder or Path(os.path.abspath(file)).parent, str(path), local_code=local_code)
+        raise SpecError([Problem("", "a spec is an object with keys such as source, rois and write")], where=path)
+    return value
 
 
 def validate(given: Mapping[str, Plain], host: Host, folder: Path, where: str, *, local_code: bool = False) -> Spec:

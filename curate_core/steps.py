@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import PurePath
-from traceback import walk_tb
 
 import numpy as np
 
 from curate_core.batch import Batch
 from curate_core.durable import FULL
-from curate_core.errors import CurateError, SourceError, StepError
+from curate_core.errors import CurateError, SourceError, StepError, place_in
 from curate_core.model import matches
 from curate_core.spec import Step
 
@@ -54,17 +52,9 @@ def blame(step: Step, case: str = "") -> Iterator[None]:
         raise _failure(step, where, error) from error
 
 
-def _place(module: str, error: Exception) -> str:
-    """The file and line of the plugin's code, where the error came from or passed through last."""
-    package = module.partition(".")[0]
-    frames = [(f.f_globals.get("__name__", ""), f.f_code.co_filename, line) for f, line in walk_tb(error.__traceback__)]
-    own = [(file, line) for name, file, line in frames if name.partition(".")[0] == package]
-    return f" ({PurePath(own[-1][0]).name}, line {own[-1][1]})" if own else ""
-
-
 def _failure(step: Step, where: str, error: Exception) -> StepError:
     """Whose fault an error of another making is, as far as that can be told."""
     distribution = step.offer.distribution if step.offer is not None else "curate-core"
-    place = "" if distribution == "curate-core" or step.cls is None else _place(step.cls.__module__, error)
+    place = "" if distribution == "curate-core" or step.cls is None else place_in(step.cls.__module__, error)
     message = f"{step.name}: failed with {type(error).__name__}: {error}{place}"
     return StepError(message, where=where, hint=f"a bug in {distribution}, or input it does not expect; --debug shows where")

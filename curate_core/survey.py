@@ -52,7 +52,11 @@ class Survey:
         """
         assert isinstance(step.component, Filter)
         with blame(step, part.case.id):
-            columns = {name: np.asarray(column) for name, column in step.component.score(part, context).items()}
+            scores: object = step.component.score(part, context)
+            if not isinstance(scores, Mapping):
+                message = f"score must give a mapping of names to columns, not {type(scores).__name__}"
+                raise StepError(message)
+            columns = {name: np.asarray(column) for name, column in scores.items()}
             for name, column in columns.items():
                 if column.shape[:1] != (len(part),):
                     message = f"score gave the column {name!r} of shape {column.shape} for {len(part)} samples"
@@ -148,6 +152,9 @@ def verdict_of(component: Filter, columns: Mapping[str, NDArray], count: int, co
     """
     kept_before = np.zeros(count, bool) if existing is None else existing
     verdict = component.keep(Features(columns, kept_before, _no_ids), context)
+    if not isinstance(verdict, Verdict):
+        message = f"keep must give a Verdict, not {type(verdict).__name__}"
+        raise StepError(message)
     for name, value in (("keep", verdict.keep), ("score", verdict.score), ("because", verdict.because)):
         if value is not None and np.shape(value) != (count,):
             message = f"keep gave {name} of shape {np.shape(value)} for {count} samples"

@@ -101,6 +101,7 @@ class SourceTests:
         for case in self.find(tmp_path / "data"):
             assert case.layers, f"{self._name}: case {case.id!r} has no layer"
             for file in case.files():
+                assert isinstance(file, Path), f"{self._name}: case {case.id!r} names {file!r}, expected a pathlib.Path"
                 assert file.is_absolute(), f"{self._name}: case {case.id!r} names {file}, expected an absolute path"
                 assert file.exists(), f"{self._name}: case {case.id!r} names {file}, which is not there"
 

@@ -7,12 +7,14 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
+from curate_core.builtin.files import FilesSource
 from curate_core.builtin.filters import Intensity, Limit
 from curate_core.builtin.npy import NpyWriter
 from curate_core.builtin.preprocess import Crop, Invert, PickChannel, Transpose
 from curate_core.builtin.readers import NpyReader, RawReader
 from curate_core.builtin.rois import GridRois, ListRois, RandomRois, Whole
 from curate_core.builtin.scale import ToUint8
+from curate_core.builtin.table import ListSource
 from curate_core.builtin.transforms import Cast, Normalize, Pad
 from curate_core.host import Host
 from curate_core.testing import (
@@ -21,6 +23,7 @@ from curate_core.testing import (
     PreprocessorTests,
     ReaderTests,
     RoiFinderTests,
+    SourceTests,
     TransformTests,
     WriterTests,
     run_spec,
@@ -56,6 +59,29 @@ class TestPlugin(PluginTests):
 
     def test_is_installed(self):
         pytest.skip("the host asks the built-ins itself")
+
+
+class TestFilesSource(SourceTests):
+    component = FilesSource
+    options: ClassVar = {"pattern": "{split}/{case}.npy"}
+    cases = ("a", "b2", "b10")  # numbers in names count as numbers
+
+    def make_files(self, folder):
+        for name in ("test/b10.npy", "train/a.npy", "train/b2.npy", "train/notes.txt"):
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).touch()
+        return {"root": str(folder)}
+
+
+class TestListSource(SourceTests):
+    component = ListSource
+    cases = ("b", "a")
+    from_files = False
+
+    def make_files(self, folder):
+        for name in ("a.npy", "b.npy"):
+            (folder / name).touch()
+        return {"cases": [{"case": name, "layers": {"image": {"files": [str(folder / f"{name}.npy")]}}} for name in ("b", "a")]}
 
 
 DTYPES = ("uint8", "int8", "bool", ">u2", "int16", "uint32", "int64", "float16", ">f4", "float64", "complex64")

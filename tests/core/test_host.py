@@ -135,7 +135,15 @@ BROKEN = {
     ),
     "misspelt hook": (
         HEAD + "@hookimpl\ndef curate_register_reader():\n    yield Provider('reader', 'x', 'X.', 'a:B')",
-        r"PluginValidationError: unknown hook 'curate_register_reader' in plugin .*",
+        r"there is no hook 'curate_register_reader' \(did you mean 'curate_register_readers'\?\)",
+    ),
+    "a hook of another world": (
+        HEAD + "@hookimpl\ndef my_hook():\n    pass",
+        r"there is no hook 'my_hook' \(there are curate_register_commands, .*\)",
+    ),
+    "hook without its mark": (
+        HEAD + "def curate_register_readers():\n    yield Provider('reader', 'x', 'X.', 'a:B')",
+        r"curate_register_readers is not marked as a hook \(write @hookimpl above it\)",
     ),
     "hook with arguments": (
         HEAD + "@hookimpl\ndef curate_register_readers(config):\n    return []",
@@ -181,7 +189,10 @@ def test_an_entry_point_that_names_nothing(healthy):
     host = Host([*entries, healthy])
     reasons = [p.reason for p in host.plugins if p.status == "broken"]
     assert len(reasons) == 5
-    assert reasons[0] == "ModuleNotFoundError: No module named 'no_such_package'"
+    assert reasons[0] == (
+        "ModuleNotFoundError: No module named 'no_such_package'"
+        "; the entry point 'a' of curate-0 names it: mend it in pyproject.toml, install again"
+    )
     assert_steady(host)
 
 

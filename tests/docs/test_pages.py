@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from curate_core.errors import CurateError
 from curate_core.host import default_host
 from curate_core.providers import KIND_NAMES
 from curate_core.spec import load
+from curate_core.testing.fixtures import write_distribution
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(path for path in (ROOT / "docs").rglob("*.md") if "generated" not in path.parts)
@@ -33,8 +35,9 @@ def plain(text: str) -> str:
 
 
 @pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: page.stem)
-def test_tutorials_run_as_they_are_written(page, tmp_path, monkeypatch, capsys):
+def test_tutorials_run_as_they_are_written(page, tmp_path, monkeypatch, capsys, fake_site):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(fake_site))
     namespace: dict[str, object] = {}
     for block in blocks(page):
         if block.file:
@@ -44,16 +47,23 @@ def test_tutorials_run_as_they_are_written(page, tmp_path, monkeypatch, capsys):
             exec(compile(block.text, str(block), "exec"), namespace)
         elif block.language == "console":
             for command, shown in commands(block):
-                said = do(command, capsys)
+                said = do(command, capsys, fake_site)
                 for row in filter(str.strip, shown.splitlines()):
                     assert plain(row).strip() in plain(said), f"{block}: {command} does not say {row!r} but\n{said}"
 
 
-def do(command: str, capsys) -> str:
-    """Run a command of a tutorial in this process; pip's are taken as done."""
+def do(command: str, capsys, site: Path) -> str:
+    """Run a command of a tutorial in this process; of pip's, those that install a folder are done by hand."""
     words = shlex.split(command)
     if words[0] == "pip":
+        if words[2] == "-e":
+            install(Path(words[3].partition("[")[0]), site)
         return ""
+    if words[0] == "pytest":
+        asked = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--rootdir=.", *words[1:]]
+        done = subprocess.run(asked, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
     if words[0] == "python":
         runpy.run_path(words[1], run_name="__main__")
         return ""
@@ -62,6 +72,15 @@ def do(command: str, capsys) -> str:
     main(words[1:])
     captured = capsys.readouterr()
     return captured.out + captured.err
+
+
+def install(folder: Path, site: Path) -> None:
+    """What ``pip install -e`` leaves behind."""
+    project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+    for package in (folder / "src").iterdir():
+        (site / package.name).symlink_to(package.absolute())
+    write_distribution(site, project["name"], project["entry-points"]["curate.plugins"], project["version"])
+    default_host.cache_clear()
 
 
 @pytest.mark.usefixtures("every_plugin")

@@ -12,7 +12,7 @@ import pytest
 
 import curate_core
 from curate_core.cli.main import main
-from curate_core.errors import SpecError
+from curate_core.errors import RunError, SpecError
 from curate_core.host import default_host
 from curate_core.spec import load, validate
 
@@ -155,6 +155,22 @@ def test_its_code_belongs_to_the_keys(place):
     assert units() == 0
 
 
+def test_a_file_that_changes_under_a_run_stops_it(place, monkeypatch):
+    """The workers, which read it later, would decide otherwise than the run expects."""
+
+    def load_and_change(*args, **options):
+        spec = load(*args, **options)
+        write(place / "my_rois.py", CORNER + "    # another\n")
+        return spec
+
+    with monkeypatch.context() as patch:
+        patch.setattr("curate_core.runner.load", load_and_change)
+        with pytest.raises(RunError, match="has changed"):
+            curate_core.run(place / "spec.json", allow_local_code=True, workers=1)
+    assert not (place / "out" / "dataset.json").exists()
+    assert curate_core.run(place / "spec.json", allow_local_code=True).exit_code == 0
+
+
 def test_a_moved_folder_is_up_to_date(place):
     curate_core.run(place / "spec.json", allow_local_code=True)
     moved = place.rename(place.with_name("moved"))
@@ -235,7 +251,7 @@ def test_a_name_that_an_installed_plugin_has_must_be_told_apart(place):
         ),
         (
             "from curate_core import hookimpl\n\n@hookimpl\ndef curate_register_reader():\n    pass\n",
-            "'./my_rois.py' failed with PluginValidationError: unknown hook 'curate_register_reader'",
+            "'./my_rois.py' failed with PluginError: there is no hook 'curate_register_reader' (did you mean 'curate_register_readers'?)",
         ),
         (
             "from curate_core import hookimpl\n\n@hookimpl\ndef curate_register_readers():\n    return 3\n",

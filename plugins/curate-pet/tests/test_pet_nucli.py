@@ -13,6 +13,7 @@ from curate_core import RequestError
 from curate_core.host import default_host
 from curate_core.spec import validate
 from curate_core.structure import structure
+from curate_core.testing import ImporterTests
 
 FOLDER = Path("/data")
 BASE = "src_dir: /storage\nsave_dir: out/pet\n"
@@ -25,6 +26,11 @@ train:
         targets: [100pc, organs]
         patients: 12
 """
+
+
+class TestNucliImporter(ImporterTests):
+    component = NucliImporter
+    text = BASE + PLAIN
 
 
 def convert(text: str, **options: Any) -> Any:

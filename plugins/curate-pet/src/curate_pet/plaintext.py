@@ -37,8 +37,9 @@ def load_text(text: str) -> Any:
     Raises:
         RequestError: it is no YAML, a key is repeated, or a tag asks for anything else than plain values; names the line.
     """
-    loader = _TextLoader(text)
+    loader = None
     try:
+        loader = _TextLoader(text)  # which looks at the characters at once
         return loader.get_single_data()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -49,4 +50,5 @@ def load_text(text: str) -> Any:
         message = f"the configuration is no plain YAML: {error}"
         raise RequestError(message) from error
     finally:
-        loader.dispose()
+        if loader is not None:
+            loader.dispose()

@@ -1,0 +1,207 @@
+"""The mistakes of a plugin's first hour, as docs/tutorial/first-plugin.md promises them: each says what, where and what to do."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from curate_core.cli.main import main
+from curate_core.host import Host, default_host
+from curate_core.scaffold import new_plugin
+from curate_core.testing.fixtures import write_distribution
+
+PAGE = Path(__file__).parents[2] / "docs" / "tutorial" / "first-plugin.md"
+
+
+class Desk:
+    """A new plugin, changed in one place, and what curate says of it."""
+
+    def __init__(self, folder, site, capsys):
+        self.folder, self.site, self.capsys = folder, site, capsys
+
+    def plugin(self, name, kind, *, entry="", **changes):
+        """Make and install it; ``changes``: module -> (old, new)."""
+        made = new_plugin(name, kind, self.folder / "made", Host([]))
+        package = f"curate_{name}"
+        for module, (old, new) in changes.items():
+            file = made.folder / "src" / package / f"{module}.py"
+            assert old in file.read_text()
+            file.write_text(file.read_text().replace(old, new))
+        shutil.copytree(made.folder / "src", self.site, dirs_exist_ok=True)
+        write_distribution(self.site, f"curate-{name}", {name: entry or f"{package}.plugin"})
+        default_host.cache_clear()
+
+    def __call__(self, *words):
+        code = main([str(word) for word in words])
+        said = self.capsys.readouterr()
+        return code, re.sub(r"\s+", " ", said.out + said.err)
+
+    def run(self, pattern="{case}.npy", **steps):
+        """Run a spec over one small image; the reasons of its quarantine, or what the command said."""
+        np.save(self.folder / "a.npy", np.arange(1024, dtype=np.uint8).reshape(32, 32))
+        spec = {
+            "version": 1,
+            "name": "trial",
+            "source": {"use": "files", "pattern": pattern},
+            "rois": [{"use": "grid", "size": 8}],
+            "write": [{"use": "npy"}],
+            "output": "out",
+            "engine": {"use": "local", "workers": 0},
+            **steps,
+        }
+        (self.folder / "spec.json").write_text(json.dumps(spec))
+        code, said = self("run", self.folder / "spec.json")
+        quarantine = self.folder / "out" / "quarantine.jsonl"
+        rows = [json.loads(line)["reason"] for line in quarantine.read_text().splitlines()] if quarantine.is_file() else []
+        return code, " ".join(rows) or said
+
+
+@pytest.fixture
+def desk(tmp_path, fake_site, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "400")
+    return Desk(tmp_path, fake_site, capsys)
+
+
+def test_a_misspelt_entry_point(desk):
+    desk.plugin("toytext", "reader", entry="curate_toytext.plugn")
+    code, said = desk("plugins", "--check")
+    assert code == 1
+    assert "broken: ModuleNotFoundError: No module named 'curate_toytext.plugn'" in said
+    assert "the entry point 'toytext' of curate-toytext names it: mend it in pyproject.toml, install again" in said
+    code, said = desk.run(read={"*": {"use": "toytext"}})
+    assert code == 2
+    assert "read.*.use: the reader 'toytext' is not there: plugin curate-toytext is broken: ModuleNotFoundError" in said
+
+
+def test_a_misspelt_hook(desk):
+    desk.plugin("toytext", "reader", plugin=("curate_register_readers", "curate_register_reader"))
+    assert "there is no hook 'curate_register_reader' (did you mean 'curate_register_readers'?)" in desk("plugins")[1]
+
+
+def test_a_hook_without_its_mark(desk):
+    desk.plugin("toytext", "reader", plugin=("@hookimpl\n", ""))
+    assert "curate_register_readers is not marked as a hook (write @hookimpl above it)" in desk("plugins")[1]
+
+
+def test_a_misspelt_target(desk):
+    desk.plugin("toytext", "reader", plugin=("ToytextReader", "ToyTextReader"))
+    code, said = desk("plugins", "--check")
+    assert code == 1
+    assert "curate_toytext.reader:ToyTextReader cannot be imported" in said
+    assert "has no attribute 'ToyTextReader'" in said
+
+
+def test_a_missing_method(desk):
+    desk.plugin("toytext", "reader", reader=("def open(self", "def opn(self"))
+    code, said = desk("plugins", "--check")
+    assert code == 1
+    assert "curate_toytext.reader:ToytextReader lacks the method 'open' that every reader has" in said
+
+
+def test_a_class_that_is_no_attrs_class(desk):
+    desk.plugin("toyspots", "roi-finder", rois=("@frozen\n", ""))
+    assert "curate_toyspots.rois:ToyspotsFinder is not an attrs class of its own" in desk("plugins", "--check")[1]
+
+
+WRONG = {
+    "reader": (
+        "reader",
+        "reader",
+        ("return Image(array, ", "return (array, "),
+        {"read": {"*": {"use": "toything"}}},
+        "ToythingReader.open must give an Image or a Tractogram, not tuple",
+    ),
+    "ROI finder": (
+        "roi-finder",
+        "rois",
+        ("return RoiTable.boxes(start, start + self.size, image.grid.axes)", "return start  # type: ignore"),
+        {"rois": [{"use": "toything", "size": 4}]},
+        "toything: failed with TypeError: find must give a RoiTable, not ndarray",
+    ),
+    "preprocessor": (
+        "preprocessor",
+        "preprocessor",
+        ("return case.with_layers(layers)", "return layers"),
+        {"preprocess": [{"use": "toything"}]},
+        "toything: failed with TypeError: apply must give a Case, not dict",
+    ),
+    "transform": (
+        "transform",
+        "transform",
+        ("return batch.with_array(self.array, values)", "return values"),
+        {"transform": [{"use": "toything"}]},
+        "apply must give a Batch of 16 samples, one for each",
+    ),
+    "filter's scores": (
+        "filter",
+        "filter",
+        ('return {"contrast": np', 'return np.zeros(3) if self else {"contrast": np'),
+        {"filter": [{"use": "toything"}]},
+        "toything: score must give a mapping of names to columns, not ndarray",
+    ),
+    "filter's verdict": (
+        "filter",
+        "filter",
+        ("return Verdict(contrast >= self.least, score=contrast)", "return contrast >= self.least"),
+        {"filter": [{"use": "toything"}]},
+        "toything: keep must give a Verdict, not ndarray",
+    ),
+    "exception in a reader": (
+        "reader",
+        "reader",
+        ('shape, spacing = tuple(header["shape"])', 'shape, spacing = [][1], tuple(header["shape"])'),
+        {"read": {"*": {"use": "toything"}}},
+        r"reading failed with IndexError: list index out of range (reader.py, line 39)",
+    ),
+    "exception in a finder": (
+        "roi-finder",
+        "rois",
+        ("image = case.image()", "image = case.image()\n        [][1]"),
+        {"rois": [{"use": "toything", "size": 4}]},
+        "toything: failed with IndexError: list index out of range (rois.py, line 24)",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", sorted(WRONG))
+def test_what_goes_wrong_inside(desk, what):
+    kind, module, change, steps, message = WRONG[what]
+    desk.plugin("toything", kind, **{module: change})
+    if kind == "reader":
+        header = {"shape": [8, 8], "dtype": "|u1", "axes": "yx", "spacing": [1, 1]}
+        (desk.folder / "b.toything").write_bytes(b"TOYTHING " + json.dumps(header).encode() + b"\n" + bytes(64))
+        steps = {**steps, "pattern": "{case}.toything"}
+    _, said = desk.run(**steps)
+    assert message in said
+
+
+def test_a_sniff_that_fails_is_told_by_why(desk):
+    desk.plugin(
+        "toything",
+        "reader",
+        reader=(
+            'with path.open("rb") as file:\n            return None',
+            'with path.open("rb") as file:\n            return None if 1 / 0 else None',
+        ),
+    )
+    (desk.folder / "b.toything").write_bytes(b"TOYTHING {}")
+    code, said = desk("why", desk.folder / "b.toything")
+    assert code == 1
+    assert "its sniff failed with ZeroDivisionError: division by zero (reader.py, line 28)" in said
+
+
+def test_the_tutorials_table_has_these_words():
+    table = PAGE.read_text().partition("## When something does not work")[2]
+    for words in (
+        "mend it in pyproject.toml, install again",
+        "there is no hook 'curate_register_reader' (did you mean 'curate_register_readers'?)",
+        "lacks the method 'open' that every reader has",
+        "open must give an Image or a Tractogram, not",
+        "(reader.py, line",
+    ):
+        assert words in table
