@@ -13,7 +13,7 @@ import numpy as np
 from curate_hdf5.create import Groups, Storage, append_to, close_file, create_dataset, create_file, encoded, flush, write_attributes
 
 from curate_core import Batch, Grid, Image, Placement, StepError, Tractogram, WriteSession
-from curate_core.arrays import NDArray, read
+from curate_core.arrays import ArrayLike, NDArray, read, slabs
 from curate_core.digest import digest_of
 from curate_core.model import Plain
 from curate_dmri import kernels
@@ -29,8 +29,11 @@ TOLERANCE = 1e-3
 """Distance of equal corners of the grids of one subject, at most, mm."""
 _CHUNK = 1 << 20
 _EDGES = (32, 24, 16, 12, 8, 6, 4, 2, 1)
-_ROWS = 1 << 14
-_SLAB = 16 << 20
+_ROWS = 1 << 12
+"""Rows of a chunk of what is one number a streamline."""
+_POINTS = 1 << 10
+"""Points of a chunk: some ten streamlines."""
+_SLAB = 4 << 20
 TREATMENTS = ("step_size", "nb_points", "compress")
 _KEPT = (*TREATMENTS, "removed")
 
@@ -59,29 +62,29 @@ class SubjectSession(WriteSession):
         beside = {name: image for name, image in batch.case.images().items() if name in batch.arrays and BELONGS in image.notes}
         _check_grids(batch, row, beside)
         placed: dict[str, Placement] = {}
-        for name in batch.arrays:
-            if name not in beside:
-                values = batch.arrays[name][row]
-                placed[name] = self._volume(groups, f"{subject}/{name}", values, batch.grids[name](row), _notes(batch, name))
         for name, lines in batch.tractograms.items():
             own = {key: layer for key, layer in beside.items() if layer.notes[BELONGS] == name}
             placed[name] = self._streamlines(groups, f"{subject}/{name}", lines[row], subject)
             for key, layer in own.items():
                 placed[key] = self._connectivity(groups, f"{subject}/{name}", layer, batch.arrays[key][row], batch.grids[key](row))
+        for name in batch.arrays:
+            if name not in beside:
+                values = batch.arrays.row(name, row)
+                placed[name] = self._volume(groups, f"{subject}/{name}", values, batch.grids[name](row), _notes(batch, name))
         return placed
 
     def _storage(self, chunks: Sequence[int] | None) -> Storage:
         return Storage(None if chunks is None or 0 in chunks else tuple(chunks), self.writer.compression)
 
-    def _volume(self, groups: Groups, path: str, values: NDArray, grid: Grid, notes: Mapping[str, Plain]) -> Placement:
-        ordered = file_order(values, grid, path)
+    def _volume(self, groups: Groups, path: str, values: ArrayLike, grid: Grid, notes: Mapping[str, Plain]) -> Placement:
+        ordered = in_memory(values, file_axes(values, grid, path))
         shape = ordered.shape
         chunks = volume_chunks(shape)
         dataset = create_dataset(groups, f"{path}/data", np.dtype("<f4"), shape, self._storage(chunks))
         digest = hashlib.sha256()
         step = chunks[0] * max(1, _SLAB // max(1, math.prod(shape[1:]) * 4 * chunks[0]))
         for start in range(0, shape[0], step):
-            slab = np.ascontiguousarray(ordered[start : start + step], "<f4")
+            slab = ordered[start : start + step]
             if slab.size:
                 dataset[start : start + step] = slab
             digest.update(slab.view(np.uint8).data)
@@ -120,8 +123,7 @@ class SubjectSession(WriteSession):
             arrays[f"data_per_streamline/{name}"] = read(values).reshape(len(lines), -1).astype(np.float32)
         groups.parent_of(f"{path}/data_per_streamline/-")  # there even without data, as dwi_ml makes it
         for name, array in arrays.items():
-            rows = max(1, _ROWS // max(1, math.prod(array.shape[1:])))
-            chunks = (min(len(array), rows), *array.shape[1:])
+            chunks = (min(len(array), _POINTS if name == "data" else _ROWS), *array.shape[1:])
             little = array.astype(array.dtype.newbyteorder("<"), copy=False)
             dataset = create_dataset(groups, f"{path}/{name}", little.dtype, little.shape, self._storage(chunks))
             if little.size:
@@ -150,7 +152,7 @@ class SubjectSession(WriteSession):
     def _connectivity(self, groups: Groups, path: str, layer: Image, values: NDArray, grid: Grid) -> Placement:
         what = str(layer.notes["connectivity"])
         matrix = what == "matrix"
-        made = (values != 0) if matrix else file_order(values, grid, path)[..., 0].astype("<u2")
+        made = (values != 0) if matrix else np.ascontiguousarray(values.transpose(file_axes(values, grid, path)), "<u2")
         place = f"{path}/connectivity_{what}"
         dataset = create_dataset(
             groups, place, made.dtype, made.shape, self._storage(tuple(min(n, 256 if matrix else 32) for n in made.shape))
@@ -179,18 +181,26 @@ def _check_grids(batch: Batch, row: int, beside: Mapping[str, object]) -> None:
         grids[first].require_same(grid, TOLERANCE, f"groups {first!r} and {name!r}")
 
 
-def file_order(values: NDArray, grid: Grid, path: str) -> NDArray:
-    """(X, Y, Z, F): a view of an array with its axes as the file has them.
+def file_axes(values: ArrayLike, grid: Grid, path: str) -> list[int]:
+    """Positions in an array of x, y, z and the features; the last may be missing.
 
     Raises:
         StepError: it has no three spatial axes, or more than one other.
     """
-    others = [i for i in range(values.ndim) if i not in grid.spatial]
-    if len(grid.spatial) != 3 or len(others) > 1 or values.ndim != len(grid.axes):
+    others = [i for i in range(len(values.shape)) if i not in grid.spatial]
+    if len(grid.spatial) != 3 or len(others) > 1 or len(values.shape) != len(grid.axes):
         message = f"{path} has the axes {grid.axes!r}, expected x, y, z and one more at most"
         raise StepError(message, hint="join, pick or average the others first")
-    order = [grid.axes.index(axis) for axis in "xyz"]
-    return values.transpose([*order, *others]) if others else values.transpose(order)[..., None]
+    return [*(grid.axes.index(axis) for axis in "xyz"), *others]
+
+
+def in_memory(values: ArrayLike, order: Sequence[int]) -> NDArray:
+    """(X, Y, Z, F) float32, little-endian: read slab by slab, so that nothing but the result is as large as the array."""
+    out = np.empty([values.shape[i] for i in order], "<f4")
+    target = out.transpose(np.argsort(order))
+    for where in slabs(values, _SLAB):
+        target[where] = read(values, where)
+    return out if len(order) == 4 else out[..., None]
 
 
 def volume_chunks(shape: Sequence[int]) -> tuple[int, ...]:

@@ -17,7 +17,7 @@ from curate_core.model import Plain
 
 SMALLEST = 1e-6
 """A standard deviation below this divides as this (dwi_ml's ``standardize_data``)."""
-_SLAB = 16 << 20
+_SLAB = 4 << 20
 
 
 @frozen
