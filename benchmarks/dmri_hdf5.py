@@ -3,10 +3,11 @@
 python benchmarks/dmri_hdf5.py [--subjects 3] [--streamlines 19000] [--step 0.5] [--runs 2] [--folder DIR]
 
 A subject has a DWI of 96 x 96 x 60 x 45 int16, T1, FA and masks, and streamlines of some 150 points. The script does what dwi_ml's creator
-does: float32, files concatenated, standardised file by file in a mask, streamlines without those that leave the volume, resampled one by one, to voxels with the
-origin at the corner, datasets as h5py stores them. CPU seconds are user and system of the whole process and its children, the least of some
-runs, in turn; memory is the peak of the largest process. Then a .trk of all points is read by ours and by ``nibabel.streamlines.load``, and
-500 random streamlines by ours and with offsets and lengths looked up anew for each, as dwi_ml's lazy reader does.
+does: float32, files concatenated, standardised file by file in a mask, streamlines without those that leave the volume, resampled one by
+one, to voxels with the origin at the corner, datasets as h5py stores them. CPU seconds are user and system of the whole process and its
+children, the least of some runs, in turn; memory is the peak of the largest process, with the code of its libraries. Then a .trk of all
+points is read by ours and by ``nibabel.streamlines.load``, and 500 random streamlines by ours and with offsets and lengths looked up anew
+for each, as dwi_ml's lazy reader does.
 
 Needs curate-dmri and dipy.
 """
@@ -138,8 +139,8 @@ def make_subject(folder: Path, seed: int, streamlines: int) -> None:
     before[1:] = walked[offsets[1:] - 1]
     points = walked - np.repeat(before, lengths, axis=0)
     sequence = ArraySequence()
-    sequence._data = nibabel.affines.apply_affine(AFFINE, points).astype(np.float32)
-    sequence._offsets, sequence._lengths = offsets, lengths
+    sequence._data = nibabel.affines.apply_affine(AFFINE, points).astype(np.float32)  # noqa: SLF001
+    sequence._offsets, sequence._lengths = offsets, lengths  # noqa: SLF001
     header = {Field.VOXEL_TO_RASMM: AFFINE, Field.DIMENSIONS: SHAPE, Field.VOXEL_SIZES: (2, 2, 2), Field.VOXEL_ORDER: "LAS"}
     TrkFile(Tractogram(sequence, affine_to_rasmm=np.eye(4)), header).save(str(folder / "all.trk"))
 
@@ -230,7 +231,9 @@ def main() -> int:
         compare(folder / "out/data.hdf5", folder / "script.hdf5", chosen.step)
         ours, script = min(by_ours), min(by_script)
         sizes = [(folder / name).stat().st_size / 1e6 for name in ("out/data.hdf5", "script.hdf5")]
-        print(f"making   curate {ours[0]:6.2f} s, {ours[1]:4.0f} MB   script {script[0]:6.2f} s, {script[1]:4.0f} MB   ratio {ours[0] / script[0]:.2f}")
+        print(
+            f"making   curate {ours[0]:6.2f} s, {ours[1]:4.0f} MB   script {script[0]:6.2f} s, {script[1]:4.0f} MB   ratio {ours[0] / script[0]:.2f}"
+        )
         print(f"file     curate {sizes[0]:6.0f} MB           script {sizes[1]:6.0f} MB           ratio {sizes[0] / sizes[1]:.2f}")
         from curate_dmri.reader import TractogramReader
 

@@ -1,4 +1,4 @@
-"""specs/dmri/{hdf5,hdf5_streamlines_only,hdf5_connectivity}.json: what the file holds, against nibabel, dipy and NumPy, and as its client reads it."""
+"""What the file of each spec holds, against nibabel, dipy and NumPy, and as its client reads it."""
 
 import json
 import runpy
@@ -20,7 +20,11 @@ pytest.importorskip("curate_dmri")
 stateful = pytest.importorskip("dipy.io.stateful_tractogram")
 
 ROOT = Path(__file__).parents[2]
-SPECS = {name: ROOT / f"specs/dmri/{name}.json" for name in ("hdf5", "hdf5_streamlines_only", "hdf5_connectivity")}
+SPECS = {
+    "hdf5": ROOT / "specs/dmri/hdf5.json",
+    "hdf5_streamlines_only": ROOT / "specs/dmri/hdf5_streamlines_only.json",
+    "hdf5_connectivity": ROOT / "specs/dmri/hdf5_connectivity.json",
+}
 SHARED = runpy.run_path(str(ROOT / "tests/specs/recipes/dmri_subjects.py"))
 SUBJECTS = ["s2", "s10", "s1"]
 RESAMPLE = {"use": "resample-streamlines", "layer": "streamlines", "step_size": 0.5, "remove_invalid": True}

@@ -31,6 +31,15 @@ class TestDmri(PluginTests):
     plugin_module = "curate_dmri.plugin"
     distribution = "curate-dmri"
     readme = Path(__file__).parents[1] / "README.md"
+    examples = {  # noqa: RUF012
+        "source:subjects": {"splits": {"training": "t.txt"}, "layers": {"dwi": {"files": ["dwi.nii.gz"]}}},
+        "preprocessor:standardize": {"layer": "dwi"},
+        "preprocessor:resample-streamlines": {"layer": "lines", "points": 3},
+        "preprocessor:compress-streamlines": {"layer": "lines"},
+        "preprocessor:remove-invalid-streamlines": {"layer": "lines"},
+        "preprocessor:connectivity": {"layer": "lines", "matrix": "m", "blocs": 3},
+        "importer:dwi-ml": {"training_subjs": "t.txt", "validation_subjs": "v.txt"},
+    }
 
 
 # The writer.
@@ -159,7 +168,12 @@ def test_a_file_of_another_script_is_verified_and_shown(tmp_path, capsys):
     assert main(["verify", str(path)]) == 0
     assert main(["info", str(path)]) == 0
     shown = capsys.readouterr().out
-    for text in ("training_subjs", "├── vol (volume, 2 features, voxels 2 x 2 x 2.5 mm)", "└── data: 4 x 5 x 6 x 2 float32"[4:], "Space.VOX"):
+    for text in (
+        "training_subjs",
+        "├── vol (volume, 2 features, voxels 2 x 2 x 2.5 mm)",
+        "└── data: 4 x 5 x 6 x 2 float32"[4:],
+        "Space.VOX",
+    ):
         assert text in shown or text.replace("├──", "└──") in shown
 
 
@@ -331,7 +345,10 @@ def test_gradient_directions_may_be_rows_or_columns(study):
 # dwi_ml's configurations.
 
 
-OLD = {"input_volume": {"type": "volume", "files": ["dwi/dwi.nii.gz", "anat/t1.nii.gz"]}, "fa": {"type": "volume", "files": ["dwi/fa.nii.gz"]}}
+OLD = {
+    "input_volume": {"type": "volume", "files": ["dwi/dwi.nii.gz", "anat/t1.nii.gz"]},
+    "fa": {"type": "volume", "files": ["dwi/fa.nii.gz"]},
+}
 NEW = {
     "input": {"type": "volume", "files": ["dwi/*.nii.gz"], "standardization": "per_file", "std_mask": ["masks/wm.nii.gz", "masks/gm.nii.gz"]},
     "t1": {"type": "volume", "files": ["t1.nii.gz"], "standardization": "all", "std_mask": ["masks/wm.nii.gz", "masks/gm.nii.gz"]},
@@ -352,7 +369,10 @@ def test_the_documents_own_form_becomes_a_spec():
     spec = convert(OLD, bundles=("AF_L", "CST.tck"), std_mask=("masks/wm.nii.gz",), space="rasmm", name="tracto", force=True)
     assert spec["source"]["root"] == "/data"
     assert spec["source"]["splits"] == {"training": "/lists/t.txt", "validation": "/lists/v.txt"}
-    assert spec["source"]["layers"]["streamlines"] == {"files": ["bundles/AF_L.{trk,tck,trx}", "bundles/CST.tck"], "data_per_streamline": []}
+    assert spec["source"]["layers"]["streamlines"] == {
+        "files": ["bundles/AF_L.{trk,tck,trx}", "bundles/CST.tck"],
+        "data_per_streamline": [],
+    }
     assert spec["preprocess"] == [
         {"use": "standardize", "layer": "input_volume", "over": "feature", "mask": "std_mask"},
         {"use": "standardize", "layer": "fa", "over": "feature", "mask": "std_mask"},
@@ -421,12 +441,25 @@ def test_mistakes_of_configurations_are_named(config, options, message):
 def test_an_imported_spec_is_right_and_runs(study, capsys):
     for name in ("s1", "s2", "s10"):
         folder = study / "db/dwi_ml_ready" / name
-        nibabel.save(nibabel.Nifti1Image(np.random.default_rng(0).uniform(1, 2, (6, 6, 6, 2)).astype("f4"), AFFINE), folder / "dwi/dwi.nii.gz")
+        nibabel.save(
+            nibabel.Nifti1Image(np.random.default_rng(0).uniform(1, 2, (6, 6, 6, 2)).astype("f4"), AFFINE), folder / "dwi/dwi.nii.gz"
+        )
         lines = nibabel.streamlines.Tractogram([np.array([[2.0, 2, 2], [6, 6, 8]])], affine_to_rasmm=np.eye(4))
         nibabel.streamlines.TckFile(lines).save(str(folder / "bundles/b2.tck"))
     (study / "config.json").write_text(json.dumps({"input": {"type": "volume", "files": ["dwi/dwi.nii.gz"]}}))
     flags = ["--root", study / "db", "--training-subjs", study / "train.txt", "--validation-subjs", study / "valid.txt", "--bundles", "b2"]
-    command = ["import", "dwi-ml", study / "config.json", *flags, "--name", "mine", "--enforce-bundles-presence", "--force", "-o", study / "s.json"]
+    command = [
+        "import",
+        "dwi-ml",
+        study / "config.json",
+        *flags,
+        "--name",
+        "mine",
+        "--enforce-bundles-presence",
+        "--force",
+        "-o",
+        study / "s.json",
+    ]
     assert main([str(word) for word in command]) == 0
     assert main(["run", "-q", "--workers", "0", str(study / "s.json")]) == 0
     assert main(["verify", "-q", str(study / "mine/mine.hdf5")]) == 0

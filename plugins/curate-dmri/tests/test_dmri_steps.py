@@ -138,7 +138,9 @@ def test_resampling_needs_either_a_step_or_a_number():
 @pytest.mark.parametrize("tolerance", [0.01, 0.3])
 def test_compression_keeps_the_points_that_dipy_keeps(tolerance, gap):
     rng = np.random.default_rng(1)
-    smooth = [np.stack([t, np.sin(t * a), 0.3 * t * t], axis=1).astype("f4") for a in rng.uniform(0, 2, 20) for t in [np.linspace(0, 6, 80)]]
+    smooth = [
+        np.stack([t, np.sin(t * a), 0.3 * t * t], axis=1).astype("f4") for a in rng.uniform(0, 2, 20) for t in [np.linspace(0, 6, 80)]
+    ]
     lines = [*smooth, *walks(20, seed=2), *walks(5, low=1, high=3)]
     ours = streamlines(apply(CompressStreamlines(layer="lines", tolerance=tolerance), tractogram(lines, gap=gap)))
     for mine, theirs in zip(ours, compress_streamlines(lines, tol_error=tolerance), strict=True):
@@ -173,7 +175,10 @@ def test_streamlines_that_leave_the_volume_go_and_are_counted():
 
 def test_removal_with_another_step_removes_what_is_outside_after_it():
     inside, outside = [[0, 0, -20], [3, 0, -20]], [[0, 0, -20], [0, 0, 900]]
-    for step in (ResampleStreamlines(layer="lines", points=4, remove_invalid=True), CompressStreamlines(layer="lines", remove_invalid=True)):
+    for step in (
+        ResampleStreamlines(layer="lines", points=4, remove_invalid=True),
+        CompressStreamlines(layer="lines", remove_invalid=True),
+    ):
         made = apply(step, tractogram([inside, outside]))
         assert len(made) == made.notes["removed"] == 1
 

@@ -174,7 +174,11 @@ def _check_grids(batch: Batch, row: int, beside: Mapping[str, object]) -> None:
     Raises:
         StepError: saying which do not, and by how much.
     """
-    grids = {name: in_file_order(batch.grids[name](row)) for name in batch.arrays if name not in beside and batch.grids[name](row).spatial}
+    grids = {
+        name: in_file_order(batch.grids[name](row))
+        for name in batch.arrays
+        if name not in beside and len(batch.grids[name](row).spatial) == 3
+    }
     grids |= {name: in_file_order(lines[row].grid) for name, lines in batch.tractograms.items()}
     first = next(iter(grids), "")
     for name, grid in grids.items():
