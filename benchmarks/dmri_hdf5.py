@@ -231,9 +231,8 @@ def main() -> int:
         compare(folder / "out/data.hdf5", folder / "script.hdf5", chosen.step)
         ours, script = min(by_ours), min(by_script)
         sizes = [(folder / name).stat().st_size / 1e6 for name in ("out/data.hdf5", "script.hdf5")]
-        print(
-            f"making   curate {ours[0]:6.2f} s, {ours[1]:4.0f} MB   script {script[0]:6.2f} s, {script[1]:4.0f} MB   ratio {ours[0] / script[0]:.2f}"
-        )
+        both = f"curate {ours[0]:6.2f} s, {ours[1]:4.0f} MB   script {script[0]:6.2f} s, {script[1]:4.0f} MB"
+        print(f"making   {both}   ratio {ours[0] / script[0]:.2f}")
         print(f"file     curate {sizes[0]:6.0f} MB           script {sizes[1]:6.0f} MB           ratio {sizes[0] / sizes[1]:.2f}")
         from curate_dmri.reader import TractogramReader
 

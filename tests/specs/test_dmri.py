@@ -323,7 +323,7 @@ def source(name: str = "hdf5", **changes: Any) -> Any:
 
 def test_a_missing_file_stops_before_any_work(own, tmp_path):
     (own / "database/dwi_ml_ready/s10/anat/t1_tractoflow.nii.gz").unlink()
-    with pytest.raises(RequestError, match=r"1 files are missing: .*s10/anat/t1_tractoflow.nii.gz"):
+    with pytest.raises(RequestError, match=r"a file is missing: .*s10/anat/t1_tractoflow.nii.gz"):
         make(own, tmp_path / "out")
     assert not list((tmp_path / "out").rglob("*.hdf5")) if (tmp_path / "out").exists() else True
 

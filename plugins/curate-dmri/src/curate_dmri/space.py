@@ -58,9 +58,8 @@ def transformed(points: ArrayLike, matrix: NDArray) -> NDArray:
 
         affine(given, np.ascontiguousarray(matrix, np.float64), out)
         return out
-    x, y, z = given.T.astype(np.float64)
-    for axis in range(3):
-        out[:, axis] = matrix[axis, 0] * x + matrix[axis, 1] * y + matrix[axis, 2] * z + matrix[axis, 3]
+    wide, columns = given.astype(np.float64), matrix[:3].T
+    out[:] = wide[:, :1] * columns[0] + wide[:, 1:2] * columns[1] + wide[:, 2:] * columns[2] + columns[3]
     return out
 
 
