@@ -14,7 +14,7 @@ import numpy as np
 from curate_hdf5.create import Groups, Storage, append_to, close_file, create_dataset, create_file, encoded, flush, write_attributes
 
 from curate_core import Batch, Grid, Image, Placement, StepError, Tractogram, WriteSession
-from curate_core.arrays import ArrayLike, NDArray, read, slabs
+from curate_core.arrays import ArrayLike, CropArray, NDArray, read, slabs
 from curate_core.digest import digest_of
 from curate_core.model import Plain
 from curate_dmri import kernels
@@ -35,6 +35,7 @@ _ROWS = 1 << 12
 _POINTS = 1 << 10
 """Points of a chunk: some ten streamlines."""
 _SLAB = 4 << 20
+_BLOCK = 40 << 20
 TREATMENTS = ("step_size", "nb_points", "compress")
 _KEPT = (*TREATMENTS, "removed")
 
@@ -78,15 +79,16 @@ class SubjectSession(WriteSession):
         return Storage(None if chunks is None or 0 in chunks else tuple(chunks), self.writer.compression)
 
     def _volume(self, groups: Groups, path: str, values: ArrayLike, grid: Grid, notes: Mapping[str, Plain]) -> Placement:
-        ordered = in_memory(values, file_axes(values, grid, path))
-        shape = ordered.shape
+        order = file_axes(values, grid, path)
+        shape = (*(values.shape[axis] for axis in order), 1)[:4]
         chunks = volume_chunks(shape)
-        storage = attrs.evolve(self._storage(chunks), shuffle=shuffle_pays(ordered, chunks, self.writer.compression))
+        sample = part_of(values, order, middle_of(shape, chunks))
+        storage = attrs.evolve(self._storage(chunks), shuffle=shuffle_pays(sample, self.writer.compression))
         dataset = create_dataset(groups, f"{path}/data", np.dtype("<f4"), shape, storage)
         digest = hashlib.sha256()
-        step = chunks[0] * max(1, _SLAB // max(1, math.prod(shape[1:]) * 4 * chunks[0]))
+        step = chunks[0] * max(1, _BLOCK // max(1, math.prod(shape[1:]) * 4 * chunks[0]))
         for start in range(0, shape[0], step):
-            slab = ordered[start : start + step]
+            slab = part_of(values, order, [slice(start, min(start + step, shape[0])), *(slice(0, n) for n in shape[1:])])
             if slab.size:
                 dataset[start : start + step] = slab
             digest.update(slab.view(np.uint8).data)
@@ -200,12 +202,21 @@ def file_axes(values: ArrayLike, grid: Grid, path: str) -> list[int]:
     return [*(grid.axes.index(axis) for axis in "xyz"), *others]
 
 
-def in_memory(values: ArrayLike, order: Sequence[int]) -> NDArray:
-    """(X, Y, Z, F) float32, little-endian: read slab by slab, so that nothing but the result is as large as the array."""
-    out = np.empty([values.shape[i] for i in order], "<f4")
+def part_of(values: ArrayLike, order: Sequence[int], where: Sequence[slice]) -> NDArray:
+    """(x, y, z, f) float32, little-endian: a box of a volume, read slab by slab.
+
+    Args:
+        order: positions of x, y, z and the features in the array; the last may be missing.
+        where: along x, y, z and the features.
+    """
+    start, stop = [0] * len(order), [0] * len(order)
+    for position, axis in enumerate(order):
+        start[axis], stop[axis] = where[position].start, where[position].stop
+    cropped = CropArray(values, start, stop)
+    out = np.empty([cropped.shape[axis] for axis in order], "<f4")
     target = out.transpose(np.argsort(order))
-    for where in slabs(values, _SLAB):
-        target[where] = read(values, where)
+    for box in slabs(cropped, _SLAB):
+        target[box] = read(cropped, box)
     return out if len(order) == 4 else out[..., None]
 
 
@@ -216,18 +227,22 @@ def volume_chunks(shape: Sequence[int]) -> tuple[int, ...]:
     return (*(max(1, min(n, edge)) for n in shape[:3]), features)
 
 
-def shuffle_pays(values: NDArray, chunks: Sequence[int], compression: str) -> bool:
-    """Whether the chunk in the middle of a volume gets smaller with shuffle than without.
+def middle_of(shape: Sequence[int], chunks: Sequence[int]) -> list[slice]:
+    """The chunk in the middle of a volume; the first where there is no whole one."""
+    firsts = [min(n // 2 // c, n // c - 1) * c if n >= c > 0 else 0 for n, c in zip(shape, chunks, strict=True)]
+    return [slice(a, min(a + c, n)) for a, c, n in zip(firsts, chunks, shape, strict=True)]
+
+
+def shuffle_pays(sample: NDArray, compression: str) -> bool:
+    """Whether a part of a volume gets smaller with shuffle than without.
 
     It does for values that are floats from the start. Values that were integers, as scanners write them, come again bit for bit after they
     are standardised; shuffle would hide that.
     """
     import h5py
 
-    if compression == "none" or 0 in values.shape:
+    if compression == "none" or not sample.size:
         return True
-    middle = [min(n // 2 // c, n // c - 1) * c if n >= c else 0 for n, c in zip(values.shape, chunks, strict=True)]
-    sample = values[tuple(slice(a, a + c) for a, c in zip(middle, chunks, strict=True))]
     sizes = {}
     with h5py.File("sample", "w", driver="core", backing_store=False) as file:
         for shuffle in (True, False):
