@@ -9,7 +9,7 @@ import attrs
 import numpy as np
 from attrs import frozen
 
-from curate_core.arrays import NDArray
+from curate_core.arrays import ArrayLike, NDArray
 from curate_core.errors import StepError
 from curate_core.grid import Grid
 from curate_core.model import Case, Plain, Tractogram
@@ -21,10 +21,16 @@ GridOf = Callable[[int], Grid]
 
 
 class LazyArrays(Mapping[str, NDArray]):
-    """Array name -> values of all samples, (n, ...); each is made at its first use, once."""
+    """Array name -> values of all samples, (n, ...); each is made at its first use, once.
 
-    def __init__(self, makers: Mapping[str, Callable[[], NDArray]]) -> None:
+    Args:
+        makers: name -> what makes them.
+        unread: name -> the samples' arrays, to be read box by box; none where they cannot be.
+    """
+
+    def __init__(self, makers: Mapping[str, Callable[[], NDArray]], unread: Mapping[str, Sequence[ArrayLike]] | None = None) -> None:
         self._makers = dict(makers)
+        self._unread = dict(unread or {})
         self._made: dict[str, NDArray] = {}
 
     def __getitem__(self, name: str) -> NDArray:
@@ -32,21 +38,29 @@ class LazyArrays(Mapping[str, NDArray]):
             self._made[name] = self._makers[name]()
         return self._made[name]
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._makers  # a Mapping's own would make the array to find out
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._makers)
 
     def __len__(self) -> int:
         return len(self._makers)
 
+    def row(self, name: str, row: int) -> ArrayLike:
+        """One sample's array, which is read as it is sliced where nobody has asked for its values yet."""
+        return self[name][row] if name in self._made or name not in self._unread else self._unread[name][row]
+
     def with_maker(self, name: str, maker: Callable[[], NDArray]) -> LazyArrays:
         """The same arrays, those made already included, and one more or other."""
-        result = LazyArrays({**self._makers, name: maker})
+        result = LazyArrays({**self._makers, name: maker}, {key: value for key, value in self._unread.items() if key != name})
         result._made = {key: value for key, value in self._made.items() if key != name}
         return result
 
     def without(self, names: Sequence[str]) -> LazyArrays:
         """The arrays except some."""
-        result = LazyArrays({key: maker for key, maker in self._makers.items() if key not in names})
+        unread = {key: value for key, value in self._unread.items() if key not in names}
+        result = LazyArrays({key: maker for key, maker in self._makers.items() if key not in names}, unread)
         result._made = {key: value for key, value in self._made.items() if key not in names}
         return result
 
@@ -56,7 +70,7 @@ class LazyArrays(Mapping[str, NDArray]):
         def maker(name: str) -> Callable[[], NDArray]:
             return lambda: self[name][rows]
 
-        return LazyArrays({name: maker(name) for name in self})
+        return LazyArrays({name: maker(name) for name in self}, {k: [v[row] for row in rows] for k, v in self._unread.items()})
 
 
 def _column(name: str, value: object, length: int) -> NDArray:

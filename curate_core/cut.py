@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from curate_core.arrays import ArrayLike, NDArray, box, nbytes, read
+from curate_core.arrays import ArrayLike, CropArray, NDArray, TakeArray, box, nbytes, read
 from curate_core.batch import Batch, GridOf, LazyArrays
 from curate_core.errors import CurateError, SourceError, StepError
 from curate_core.grid import Grid
@@ -103,6 +103,7 @@ def _equal_shapes(table: RoiTable) -> list[NDArray]:
 def cut(case: Case, table: RoiTable, ids: Sequence[str], rows: NDArray) -> Batch:
     """One batch; nothing is read before an array is used."""
     makers: dict[str, Callable[[], NDArray]] = {}
+    unread: dict[str, list[ArrayLike]] = {}
     grids: dict[str, GridOf] = {}
     tractograms: dict[str, tuple[Tractogram, ...]] = {}
     for view in table.views:
@@ -113,7 +114,9 @@ def cut(case: Case, table: RoiTable, ids: Sequence[str], rows: NDArray) -> Batch
                 continue
             makers[array] = _maker(case, name, layer, view)
             grids[array] = _grid_of(layer.grid, view)
-    return Batch(case, table, ids, LazyArrays(makers), grids, rows, tractograms, table.attributes)
+            if len(table) == 1:
+                unread[array] = [_unread(layer, view)]
+    return Batch(case, table, ids, LazyArrays(makers, unread), grids, rows, tractograms, table.attributes)
 
 
 def without_pixels(case: Case, table: RoiTable, ids: Sequence[str], rows: NDArray) -> Batch:
@@ -152,6 +155,14 @@ def _grid_of(grid: Grid, view: View) -> GridOf:
         return attrs.evolve(first, affine=affine)
 
     return grid_of
+
+
+def _unread(layer: Image, view: View) -> ArrayLike:
+    """The one box of a view, to be read as it is sliced."""
+    start, stop = _corners(layer.grid, view)
+    cropped = CropArray(layer.array, start[0].tolist(), stop[0].tolist())
+    dropped = _dropped(layer.grid, view, 0)
+    return cropped if dropped is None else TakeArray(cropped, 0, dropped)
 
 
 def _maker(case: Case, name: str, layer: Image, view: View) -> Callable[[], NDArray]:

@@ -11,7 +11,7 @@ import attrs
 import numpy as np
 from attrs import frozen
 
-from curate_core.arrays import ArrayLike, NDArray
+from curate_core.arrays import ArrayLike, NDArray, read
 from curate_core.errors import StepError
 from curate_core.grid import Affine, Grid
 
@@ -174,7 +174,7 @@ class Tractogram:
     def streamline(self, index: int) -> NDArray:
         """(n, 3) float32 points of one streamline; of lazy points, these alone are read."""
         start = int(self.offsets[index])
-        return np.asarray(self.points[start : start + int(self.lengths[index])])
+        return read(self.points, (slice(start, start + int(self.lengths[index])), slice(0, 3)))
 
 
 Layer = Image | Tractogram

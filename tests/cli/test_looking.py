@@ -41,6 +41,14 @@ def test_files_without_an_ending(desk):
     assert "no installed reader takes files without an ending" in desk("info", desk.folder / "scan")[2]
 
 
+def test_a_file_whose_reader_knows_no_layout_cannot_be_verified(desk):
+    np.save(desk.folder / "alone.npy", np.zeros(3))
+    code, _, error = desk("verify", desk.folder / "alone.npy")
+    assert code == 2
+    assert "files of this kind have no layout to be verified (curate-core:npy)" in error
+    assert "give the folder of a dataset" in error
+
+
 def test_info_of_a_dataset_names_quarantine_and_types(desk):
     (desk.folder / "v9.npy").write_bytes(b"no array")
     desk("run", desk.path)

@@ -56,6 +56,34 @@ def test_arrays_are_made_once_and_when_asked():
     assert made == ["ct"]  # what was made stays made
 
 
+def test_asking_whether_there_is_an_array_does_not_make_it():
+    made = []
+    samples = batch(made=made)
+    assert "ct" in samples.arrays
+    assert "other" not in samples.arrays
+    assert made == []
+
+
+def test_a_sample_that_nobody_has_made_is_read_as_it_is_sliced():
+    made = []
+    unread = np.arange(24).reshape(2, 3, 4)
+
+    def maker():
+        made.append(1)
+        return unread + 100
+
+    arrays = LazyArrays({"ct": maker, "mask": maker}, {"ct": list(unread)})
+    assert arrays.row("ct", 1) is not None
+    np.testing.assert_array_equal(arrays.row("ct", 1)[1:2], unread[1, 1:2])
+    np.testing.assert_array_equal(arrays.taking(np.array([1])).row("ct", 0), unread[1])
+    np.testing.assert_array_equal(arrays.without(["mask"]).row("ct", 0), unread[0])
+    assert made == []
+    np.testing.assert_array_equal(arrays.with_maker("ct", lambda: unread * 2).row("ct", 1), unread[1] * 2)
+    np.testing.assert_array_equal(arrays.row("mask", 0), unread[0] + 100)
+    arrays["ct"]
+    np.testing.assert_array_equal(arrays.row("ct", 1), unread[1] + 100)
+
+
 @given(st.data())
 @settings(max_examples=60, deadline=None)
 def test_take_takes_alike_from_everything(data):

@@ -122,3 +122,11 @@ def test_a_list_has_the_value_of_each_of_its_entries():
     assert matches(["low", "half"], ("half",))
     assert not matches(["low", "half"], {"full"})
     assert not matches([], ("low",))
+
+
+def test_streamlines_are_found_by_their_offsets():
+    points = np.arange(30, dtype=np.float32).reshape(10, 3)
+    lines = Tractogram(points, np.array([1, 6]), np.array([3, 4]), image((1, 1, 1)).grid)
+    assert len(lines) == 2
+    np.testing.assert_array_equal(lines.streamline(0), points[1:4])
+    np.testing.assert_array_equal(lines.streamline(1), points[6:10])

@@ -234,6 +234,7 @@ def test_any_place_of_the_features_axis_gives_the_same():
     expected = read(standardize(volume(given), over="feature").array)
     first = standardize(volume(np.moveaxis(given, 3, 0).copy(), "tzyx"), over="feature")
     np.testing.assert_array_equal(np.moveaxis(read(first.array), 0, 3), expected)
+    np.testing.assert_array_equal(first.array[1:3, 2:5, 1, 3:0:-1], np.moveaxis(expected, 3, 0)[1:3, 2:5, 1, 3:0:-1])
     alone = standardize(volume(given[..., 0], "zyx"), over="layer")
     np.testing.assert_array_equal(read(alone.array), expected[..., 0])
 

@@ -10,7 +10,7 @@ import attrs
 from attrs import frozen
 from curate_hdf5.create import encoded
 from curate_hdf5.handles import Handles
-from curate_hdf5.opening import foreign, open_file, opened
+from curate_hdf5.opening import foreign, opened
 
 from curate_core import Context, Grid, Image, LayerSource, Reader, SourceError, Tractogram, option
 from curate_core.model import Layer, Plain
@@ -70,11 +70,8 @@ class DwiMlReader(Reader):
             return describe(file)
 
     def faults(self, path: Path) -> Sequence[str] | None:
-        file = open_file(path)
-        try:
+        with opened(path) as file:
             return list(problems(file))
-        finally:
-            file.close()
 
 
 def _example(file: Any) -> str:

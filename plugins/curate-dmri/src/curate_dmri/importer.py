@@ -30,10 +30,10 @@ _TOLERANCE = 0.01
 class DwiMl(Importer):
     """The groups of dwi_ml's ``create_hdf5_dataset``, of both its forms.
 
-    In the older form the JSON describes volumes alone; ``bundles`` makes the group ``streamlines``: names below ``SUBJECT/bundles``, with or
-    without their ending, all without any. ``std_mask`` then standardises every volume group feature by feature. In the newer form (1.0) each
-    group says its own: ``standardization``, ``std_mask``, ``dps_keys``, connectivity. Files that must be there is the rule of both.
-    ``force`` has no counterpart in a spec: run it with ``--overwrite``.
+    In the older form the JSON describes volumes alone; ``bundles`` makes the group ``streamlines``: names below ``SUBJECT/bundles``, with
+    or without their ending, all without any. ``std_mask`` then standardises every volume group feature by feature. In the newer form (1.0)
+    each group says its own: ``standardization``, ``std_mask``, ``dps_keys``, connectivity. In both, all files must be there unless
+    ``allow_missing`` is set. ``force`` has no counterpart in a spec: run it with ``--overwrite``.
 
     Example::
 

@@ -72,6 +72,20 @@ def fill_trk(
 
 
 @compiled
+def affine(points: NDArray, matrix: NDArray, out: NDArray) -> None:
+    """Points through an affine map, in float64.
+
+    Args:
+        points, out: (P, 3) float32.
+        matrix: (4, 4) float64.
+    """
+    for p in range(len(points)):
+        x, y, z = float(points[p, 0]), float(points[p, 1]), float(points[p, 2])
+        for axis in range(3):
+            out[p, axis] = matrix[axis, 0] * x + matrix[axis, 1] * y + matrix[axis, 2] * z + matrix[axis, 3]
+
+
+@compiled
 def arc_lengths(points: NDArray, offsets: NDArray, lengths: NDArray) -> NDArray:
     """(N,) float64: the length of each streamline, the sum of its segments."""
     out = np.zeros(len(offsets), np.float64)

@@ -85,7 +85,7 @@ class SubjectsSource(Source):
         missing: list[str] = []
         found = [self._case(root, name, splits, layers, missing) for name, splits in subjects.items()]
         if missing and self.enforce:
-            message = f"{len(missing)} files are missing: {_some(missing)}"
+            message = f"{'a file is' if len(missing) == 1 else f'{len(missing)} files are'} missing: {_some(missing)}"
             raise RequestError(message, where="source", hint='"enforce": false sets aside the subjects that lack them')
         return found
 

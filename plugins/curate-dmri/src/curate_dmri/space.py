@@ -1,19 +1,18 @@
 """Between the world and the voxels of a grid: dipy's spaces, with the origin at the corner of the first voxel.
 
-Points are (P, 3); a chunk at a time goes through float64, so that the result has float32's own accuracy.
+Points are (P, 3) float32 and go through float64, so that the result has float32's own accuracy.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from curate_core import Grid
-from curate_core.arrays import ArrayLike, NDArray
+from curate_core.arrays import ArrayLike, NDArray, read
 
 SPACES = ("rasmm", "vox", "voxmm")
-_CHUNK = 1 << 17
+_FEW = 1 << 14
+"""Points for which compiled code is not worth its loading."""
 
 
 def in_file_order(grid: Grid) -> Grid:
@@ -50,21 +49,17 @@ def to_space(grid: Grid, space: str) -> NDArray:
     return np.asarray(affine @ vox)
 
 
-def chunks(points: ArrayLike, matrix: NDArray, step: int = _CHUNK) -> Iterator[NDArray]:
-    """The points through an affine map, (n, 3) float32 at a time, in order."""
-    linear, moved = matrix[:3, :3].T, matrix[:3, 3]
-    for start in range(0, len(points), step):  # type: ignore[arg-type]
-        part = np.asarray(points[start : start + step], np.float64)
-        yield (part @ linear + moved).astype(np.float32)
-
-
 def transformed(points: ArrayLike, matrix: NDArray) -> NDArray:
-    """(P, 3) float32: the points through an affine map."""
-    out = np.empty(points.shape, np.float32)
-    at = 0
-    for part in chunks(points, matrix):
-        out[at : at + len(part)] = part
-        at += len(part)
+    """(P, 3) float32: the points through an affine map, computed in float64; the same values whichever way."""
+    given = np.asarray(read(points), np.float32)
+    out = np.empty((len(given), 3), np.float32)
+    if len(given) > _FEW:
+        from curate_dmri.kernels import affine
+
+        affine(given, np.ascontiguousarray(matrix, np.float64), out)
+        return out
+    wide, columns = given.astype(np.float64), matrix[:3].T
+    out[:] = wide[:, :1] * columns[0] + wide[:, 1:2] * columns[1] + wide[:, 2:] * columns[2] + columns[3]
     return out
 
 

@@ -17,7 +17,7 @@ from curate_core.model import Plain
 
 SMALLEST = 1e-6
 """A standard deviation below this divides as this (dwi_ml's ``standardize_data``)."""
-_SLAB = 16 << 20
+_SLAB = 4 << 20
 
 
 @frozen
@@ -182,6 +182,7 @@ class Standardized(LazyArray):
             slab = read(self.base, (slice(start, stop), *where[1:]))
             here = mean[start - where[0].start : stop - where[0].start] if self.axis == 0 else mean
             there = deviation[start - where[0].start : stop - where[0].start] if self.axis == 0 else deviation
-            centred = np.subtract(slab, here, dtype=kind)
-            np.divide(centred, there, out=out[first : first + len(slab)], casting="same_kind")
+            target = out[first : first + len(slab)]
+            centred = np.subtract(slab, here, dtype=kind, out=target if kind == np.float32 else None)
+            np.divide(centred, there, out=target, casting="same_kind")
         return out

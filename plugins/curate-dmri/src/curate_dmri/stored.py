@@ -29,7 +29,8 @@ class WorldPoints(LazyArray):
         self.shape, self.dtype = tuple(base.shape), np.dtype(np.float32)
 
     def read_box(self, where: Box) -> NDArray:
-        rows = read(self.base, (where[0], slice(0, 3)))
+        whole = (where[0], slice(0, 3))
+        rows = self.base.read_box(whole) if isinstance(self.base, LazyArray) else read(self.base, whole)
         return transformed(rows, self.matrix)[:, where[1]]
 
 

@@ -33,11 +33,13 @@ class Storage:
         chunks: shape of its chunks; None: in one piece.
         compression: ``lzf``, ``gzip`` or ``none``.
         level: of gzip.
+        shuffle: put the first bytes of all values together, then the second, before they are compressed.
     """
 
     chunks: tuple[int, ...] | None
     compression: str = "none"
     level: int = 1
+    shuffle: bool = True
 
 
 def chunk_shape(shape: Sequence[int], itemsize: int, patch: Sequence[int] | None) -> tuple[int, ...]:
@@ -194,7 +196,7 @@ def create_dataset(groups: Groups, path: str, dtype: np.dtype[Any], shape: Seque
     creation.set_attr_phase_change(_ATTRIBUTES, 0)
     if storage.chunks is not None and len(shape):
         creation.set_chunk(storage.chunks)
-        if storage.compression != "none" and dtype.itemsize > 1:
+        if storage.compression != "none" and storage.shuffle and dtype.itemsize > 1:
             creation.set_shuffle()
         if storage.compression == "lzf":
             creation.set_filter(h5py.h5z.FILTER_LZF, h5py.h5z.FLAG_OPTIONAL)

@@ -49,16 +49,16 @@ def open_dataset(file: Any, name: str, limit: int = CACHE_BYTES) -> Any:
     found = h5py.h5d.open(file.id, path)
     plist = found.get_create_plist()
     if plist.get_layout() != h5py.h5d.CHUNKED:
-        return h5py.Dataset(found)
+        return h5py.Dataset(found, readonly=True)  # h5py then keeps what it finds out of it
     chunks, itemsize = plist.get_chunk(), found.get_type().get_size()
     size = cache_bytes(found.shape, chunks, itemsize, limit)
     if size <= _DEFAULT_CACHE:
-        return h5py.Dataset(found)
+        return h5py.Dataset(found, readonly=True)  # h5py then keeps what it finds out of it
     access = h5py.h5p.create(h5py.h5p.DATASET_ACCESS)
     wanted = 10 * max(1, size // (math.prod(chunks) * itemsize))
     access.set_chunk_cache(next((prime for prime in _PRIMES if prime >= wanted), _PRIMES[-1]), size, 0.0)
     del found  # HDF5 gives a dataset that is open already with its old cache
-    return h5py.Dataset(h5py.h5d.open(file.id, path, access))
+    return h5py.Dataset(h5py.h5d.open(file.id, path, access), readonly=True)
 
 
 class DatasetArray(LazyArray):
