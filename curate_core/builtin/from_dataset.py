@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
 import numpy as np
@@ -109,7 +109,8 @@ class SamplesReader(Reader):
 class SampleRois(RoiFinder):
     """The samples of a curated dataset as they are, with their attributes and scores.
 
-    ``sample`` is the place that each was cut from; ``stem`` the name of its file there, where each has one of its own.
+    ``sample`` is the place that each was cut from; ``stem`` its file there, folders included, without the ending, where each has one of
+    its own.
 
     Example::
 
@@ -135,7 +136,8 @@ class SampleRois(RoiFinder):
         columns = {name: column for name, column in columns.items() if name not in case.attributes}
         files = [row["arrays"][images[chosen].notes["array"]] for row in rows]
         if all(placement.get("place") is None for placement in files):
-            columns["stem"] = np.char.encode(np.array([Path(placement["file"]).stem for placement in files]), "utf-8")
+            stems = [PurePosixPath(placement["file"]).with_suffix("").as_posix() for placement in files]
+            columns["stem"] = np.char.encode(np.array(stems), "utf-8")
         columns["sample"] = np.char.encode(np.array([row["id"].partition(":")[2] for row in rows]), "utf-8")
         drop = np.zeros(len(rows), np.int8)
         table = RoiTable.boxes(start, stop, images[chosen].grid.axes, drop=drop, attributes=columns, name="{sample}")
