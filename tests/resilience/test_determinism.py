@@ -343,6 +343,7 @@ LATER = {
     ("curate_core/testing/checks.py", "handles.iterdir()"): "what a test says of open files",
     ("plugins/curate-itk/src/curate_itk/dicom.py", "folders[0].iterdir()"): "the slices are sorted by their place",
     ("curate_core/naming.py", "set(pairs)"): "a table that is only looked up",
+    ("plugins/curate-dmri/src/curate_dmri/listing.py", "folder.glob(text)"): "what all patterns find is sorted together",
     ("plugins/curate-em/src/curate_em/patches.py", "os.walk(folder)"): "folders and files are sorted as it goes",
     (
         "plugins/curate-hdf5/src/curate_hdf5/reader.py",
