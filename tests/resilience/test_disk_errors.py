@@ -7,6 +7,7 @@ import re
 import resource
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -173,25 +174,27 @@ def test_what_a_failed_sync_was_for_is_never_remembered(tmp_path, monkeypatch, f
 # Single writes
 
 
-@pytest.fixture
+@contextmanager
 def limited():
-    """Files may not grow beyond 4096 bytes."""
+    """Files may not grow beyond 4096 bytes; no longer than it must be, for the output of the tests may go to a file, too."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_arrays_that_do_not_fit_raise(tmp_path, limited):
+def test_arrays_that_do_not_fit_raise(tmp_path):
     """As np.save does not: it leaves the end of a small array out, and says nothing."""
-    with pytest.raises(OSError, match="File too large"):
+    with limited(), pytest.raises(OSError, match="File too large"):
         save_array(tmp_path / "a.npy", np.zeros(4090, np.uint8))
 
 
-def test_a_layer_that_does_not_fit_is_no_deadly_signal(tmp_path, limited):
+def test_a_layer_that_does_not_fit_is_no_deadly_signal(tmp_path):
     """As it would be in a memory map."""
     context = Context("step", 0, "a", folder=tmp_path / "part")
-    with pytest.raises(DiskError, match="writing failed: File too large"):
+    with limited(), pytest.raises(DiskError, match="writing failed: File too large"):
         context.materialise("layer", np.zeros((5, 40, 40), np.uint8))
 
 
