@@ -49,6 +49,19 @@ def test_a_mask_is_made_by_any_number_of_processes(folder, tmp_path, capsys):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["0.npz", "2.npz"]
 
 
+def test_the_detector_that_looks_at_rows_around_may_be_shared_out(tmp_path):
+    noise = np.random.default_rng(0).integers(1000, 9000, (20, 150, 13)).astype(np.uint16)
+    scans["write_scan"](tmp_path / "7.nxs", noise, np.full((150, 13), 9000, np.uint16))
+    numbers = {"size": 5, "radius": 2, "threshold": 0.5, "length": 12, "depth": 4, "width": 3, "sensitivity": 60}
+    words = [word for key, value in numbers.items() for word in ("--set", f"{key}={value}")]
+    for processes in (0, 2):
+        archive = str(tmp_path / f"{processes}.npz")
+        assert main(["stripe-mask", "--h5", str(tmp_path / "7.nxs"), "-q", *words, "-a", archive, "--processes", str(processes)]) == 0
+    assert (tmp_path / "0.npz").read_bytes() == (tmp_path / "2.npz").read_bytes()
+    with np.load(tmp_path / "2.npz", allow_pickle=False) as found:
+        assert 0 < found["m7"][:, 60:70].sum() < found["m7"][:, 60:70].size, "rows beside the border of two pieces"
+
+
 def test_names_numbers_and_mistakes(folder, tmp_path, capsys):
     archive = tmp_path / "masks.npz"
     common = [

@@ -199,6 +199,22 @@ def test_a_member_that_is_there(tmp_path):
     assert (tmp_path / "again.npz").read_bytes() == path.read_bytes(), "the same bytes, whenever it is made"
 
 
+def test_jobs_at_once_keep_each_others_masks(tmp_path):
+    path = tmp_path / "masks.npz"
+    jobs = [Addition(path, name) for name in ("m1", "m2", "m1")]  # the archive is not there when they begin
+    jobs[0].write(MASK)
+    jobs[1].write(~MASK)
+    with pytest.raises(RequestError, match="the archive has a mask 'm1' already"):
+        jobs[2].write(~MASK)
+    long = Addition(path, "m3")
+    Addition(path, "m1", overwrite=True).write(MASK[:1])  # moves the others within the file
+    long.write(MASK)
+    with np.load(path, allow_pickle=False) as found:
+        assert sorted(found) == ["m1", "m2", "m3"]
+        for name, mask in (("m1", MASK[:1]), ("m2", ~MASK), ("m3", MASK)):
+            np.testing.assert_array_equal(found[name], mask)
+
+
 def test_a_full_disk_leaves_the_old_archive(tmp_path, monkeypatch):
     path = archive(tmp_path / "masks.npz", m1=MASK)
     before = path.read_bytes()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import os
 import struct
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
-from attrs import define, field
+from attrs import define
 
 from curate_core import LazyArray, RequestError, SourceError
 from curate_core.arrays import Box, NDArray
@@ -139,34 +140,43 @@ class Addition:
     archive: Path
     name: str
     overwrite: bool = False
-    _others: list[zipfile.ZipInfo] = field(init=False, factory=list)
 
     def __attrs_post_init__(self) -> None:
+        self._others()
+
+    def _others(self) -> list[zipfile.ZipInfo]:
+        """The members that stay, as the archive has them now."""
         if not self.archive.exists():
-            return
+            return []
         try:
             with zipfile.ZipFile(self.archive) as old:
                 infos = old.infolist()
         except (OSError, zipfile.BadZipFile) as error:
             message = f"this is no archive of masks: {error}"
             raise RequestError(message, where=str(self.archive), hint="name another with --archive; nothing was changed") from error
-        self._others = [info for info in infos if info.filename != f"{self.name}.npy"]
-        if len(self._others) < len(infos) and not self.overwrite:
+        others = [info for info in infos if info.filename != f"{self.name}.npy"]
+        if len(others) < len(infos) and not self.overwrite:
             message = f"the archive has a mask {self.name!r} already"
             raise RequestError(message, where=str(self.archive), hint="--overwrite replaces it, --file-name gives another name")
+        return others
 
     def write(self, mask: NDArray) -> None:
-        """Add a mask, packed angle by angle.
+        """Add a mask, packed angle by angle, to what the archive holds by now: others may have added to it meanwhile.
 
         Raises:
+            RequestError: a member of that name came meanwhile, or the file is no archive any more.
             OSError: the disk is full, or fails; the old archive stays as it is.
         """
+        with _alone(self.archive.absolute().parent):
+            self._write(mask, self._others())
+
+    def _write(self, mask: NDArray, others: list[zipfile.ZipInfo]) -> None:
         aside = self.archive.with_name(f"{self.archive.name}.{os.getpid()}.partial")
         try:
             with zipfile.ZipFile(aside, "w", zipfile.ZIP_DEFLATED) as new:
-                if self._others:
+                if others:
                     with zipfile.ZipFile(self.archive) as old, self.archive.open("rb") as raw:
-                        for info in self._others:
+                        for info in others:
                             _copy_packed(old, raw, info, new)
                 header = io.BytesIO()
                 np.lib.format.write_array_header_1_0(header, {"descr": "|b1", "fortran_order": False, "shape": mask.shape})
@@ -181,6 +191,17 @@ class Addition:
             aside.replace(self.archive)
         finally:
             aside.unlink(missing_ok=True)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One at a time adds to the archives of a folder; the lock goes with its process and leaves no file."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _copy_packed(old: zipfile.ZipFile, raw: IO[bytes], info: zipfile.ZipInfo, new: zipfile.ZipFile) -> None:
