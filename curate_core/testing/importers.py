@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
+
+import pytest
 
 from curate_core.errors import CurateError, SpecError
 from curate_core.host import default_host
@@ -32,11 +34,13 @@ class ImporterTests:
         component: the class under test.
         options: its options, as flags of ``curate import`` give them.
         text: a configuration of the other system.
+        needs: distributions whose components the spec names, besides the importer's own; where one is missing, the spec is not judged.
     """
 
     component: ClassVar[type[Importer]]
     options: ClassVar[Mapping[str, Any]] = {}
     text: ClassVar[str]
+    needs: ClassVar[Sequence[str]] = ()
 
     def importer(self) -> Importer:
         """The component under test."""
@@ -64,6 +68,9 @@ class ImporterTests:
             message = f"{self._name}: the spec holds what JSON cannot: {error}"
             raise AssertionError(message) from error
         assert again == spec, f"{self._name}: the spec is another after it was saved (a tuple, a key that is no text?)"
+        missing = sorted(set(self.needs) - {plugin.distribution for plugin in default_host().plugins})
+        if missing:
+            pytest.skip(f"needs {', '.join(missing)}")
         try:
             validate(spec, default_host(), tmp_path, "the spec")
         except SpecError as error:

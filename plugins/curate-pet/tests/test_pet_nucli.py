@@ -31,6 +31,7 @@ train:
 class TestNucliImporter(ImporterTests):
     component = NucliImporter
     text = BASE + PLAIN
+    needs = ("curate-blosc2",)
 
 
 def convert(text: str, **options: Any) -> Any:
