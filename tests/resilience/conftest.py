@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -9,6 +10,16 @@ from pathlib import Path
 import pytest
 
 sys.path.append(str(Path(__file__).parent))  # the tests here share modules, and are no package
+
+
+@pytest.fixture(autouse=True)
+def signals_count():
+    """Ctrl-C and hanging up count for what tests start, also where these run behind nohup or in the background of a shell."""
+    wanted = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in wanted.items() if signal.getsignal(number) == signal.SIG_IGN}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")

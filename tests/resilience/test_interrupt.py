@@ -19,11 +19,6 @@ from curate_core.testing.fixtures import write_distribution
 HERE = Path(__file__).parent
 
 
-def heed():
-    """Ctrl-C counts, also where the tests run in the background of a shell, which ignores it for all that it starts there."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 SOON = 30.0  # two seconds are promised; a busy machine is no mistake, and the step would take longer than this
 """Seconds: the two that are promised, and as many for a machine that is busy with other tests."""
 
@@ -72,7 +67,6 @@ class Lab:
                 stdout=subprocess.DEVNULL,
                 stderr=said,
                 start_new_session=True,
-                preexec_fn=heed,
             )
         self.processes.append(process)
         return process
@@ -225,23 +219,25 @@ def test_a_second_one_at_once_breaks_nothing(lab, pause):
 def test_at_any_moment_no_traceback_is_shown(lab):
     """Workers and their server are just being started, or modules imported, or the dataset is put in place."""
     draw = random.Random(0)
-    codes = []
-    for number in range(8):
+    codes, longest = [], 0.8
+    while codes.count(130) < 3:
+        number = len(codes)
+        assert number < 40
         output = f"out{number}"
         process = lab.start(output=output)
         while not (lab.folder / output).exists() and process.poll() is None:
             time.sleep(0.005)
-        time.sleep(draw.uniform(0, 0.8))
+        time.sleep(draw.uniform(0, longest))
         to_all(process, signal.SIGINT)
         code, said, took = lab.ended()
         over = (lab.folder / output / "dataset.json").exists()
         assert code in (130, 0, -signal.SIGINT) if over else code == 130, said
         assert took < SOON
         codes.append(code)
+        longest *= 0.9 if over else 1  # on a fast machine it is through before
         lab.run(output=output, workers=0)
-    assert codes.count(130) > 2
     lab.run(output="reference", workers=0)
-    assert all(lab.tree(f"out{number}") == lab.tree("reference") for number in range(8))
+    assert all(lab.tree(f"out{number}") == lab.tree("reference") for number in range(len(codes)))
 
 
 def test_what_the_parent_ignores_stays_ignored(lab):
