@@ -133,3 +133,15 @@ def test_an_archive_without_the_scan_costs_that_case(tmp_path, folder):
     summary = curate_core.run(SPECS / "tomo/paired.json", settings=settings, output=tmp_path / "out", workers=0)
     assert summary.quarantined_cases == 1
     assert "the archive has no mask 'm1000'" in (tmp_path / "out/quarantine.jsonl").read_text()
+
+
+def test_patches_are_told_apart_by_a_mask_that_is_found(tmp_path, folder):
+    """Stripes in columns 20 of row 3 and 7 of row 66; patches of 48 x 20, two beside each other."""
+    settings = [
+        f"source.first={folder}/1000.nxs", "source.shifts=1", f"read.scan.flats={folder}/998.nxs", "preprocess.1.method=filtering",
+        "rois.0.size=[48, 20]",
+    ]  # fmt: skip
+    summary = curate_core.run(SPECS / "tomo/patch.json", settings=settings, output=tmp_path / "out", workers=0)
+    rows = [json.loads(line)["attributes"] for line in (tmp_path / "out/manifest.jsonl").read_text().splitlines()]
+    assert summary.written == len(rows) == 140
+    assert [(row["row"], row["patch"]) for row in rows if row["artifact"] == "real"] == [(3, 1), (66, 0)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import ClassVar
 
 import numpy as np
 from attrs import frozen
@@ -28,11 +27,6 @@ class Gradients:
     depth: int = option(doc="Rows around: what most of them have is an edge of the sample.", default=30, ge=0)
     width: int = option(doc="Columns that a stripe may be wide: gaps up to this are filled.", default=22, ge=1)
     sensitivity: float = option(doc="Percent of length that is long enough, and of depth that is an edge.", default=85.0, gt=0, le=100)
-
-    @property
-    def halo(self) -> int:
-        """Rows on each side that a row's mask depends on."""
-        return self.depth // 2 + max(1, self.radius)
 
     def rows(self, scan: ArrayLike, first: int, stop: int) -> Iterator[NDArray]:
         """(angle, column) bool for each of the rows ``first`` to ``stop`` of a scan (angle, row, column)."""
@@ -74,7 +68,6 @@ class Filtering:
     piece: int | None = option(
         doc="Angles that are judged at once, for stripes that begin or end during a scan; null: all.", default=None, ge=16
     )
-    halo: ClassVar[int] = 0
 
     def rows(self, scan: ArrayLike, first: int, stop: int) -> Iterator[NDArray]:
         """(angle, column) bool for each of the rows ``first`` to ``stop`` of a scan (angle, row, column)."""
