@@ -136,7 +136,7 @@ class Opener:
             refuse_special(file)
         if step is not None:
             assert step.offer is not None
-            return step.component_for({"case": case.id, **case.attributes}, source.options), step.offer.qualified
+            return step.component_for(case, source.options), step.offer.qualified
         offer = choose_reader(self.host, source.files[0])
         try:
             return structure(dict(source.options), self.host.load(offer), self.spec.folder), offer.qualified

@@ -73,7 +73,7 @@ def open_case(
             break
         if not step.applies(case.attributes):
             continue
-        component: Preprocessor = step.component_for({"case": case.id, **case.attributes})
+        component: Preprocessor = step.component_for(case)
         name = statistic_name(step)
         with blame(step, case.id):
             if component.statistics_scope() is not None and name not in statistics:
@@ -100,7 +100,7 @@ def find_rois(spec: Spec, case: Case, context_of: ContextOf, folder: Path | None
         if not step.applies(case.attributes):
             continue
         with blame(step, case.id):
-            table = step.component_for({"case": case.id, **case.attributes}).find(case, context_of(step, case.id, folder=folder))
+            table = step.component_for(case).find(case, context_of(step, case.id, folder=folder))
             if not isinstance(table, RoiTable):
                 message = f"find must give a RoiTable, not {type(table).__name__}"
                 raise TypeError(message)

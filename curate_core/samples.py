@@ -77,7 +77,7 @@ class Samples:
             if not applies:
                 yield part
                 continue
-            component: Transform = step.component_for({"case": part.case.id, **part.case.attributes})
+            component: Transform = step.component_for(part.case)
             context = self.context_of(step, part.case.id, self.statistics.get(statistic_name(step)))
             with blame(step, part.case.id):
                 changed = component.apply(part, context)
@@ -102,7 +102,7 @@ class Samples:
 def measure(samples: Samples, stage: Stage) -> Plain:
     """The partial value of a transform over the samples; None when it applies to none."""
     assert stage.step is not None
-    component: Transform = stage.step.component_for({"case": samples.prepared.case.id, **samples.prepared.case.attributes})
+    component: Transform = stage.step.component_for(samples.prepared.case)
     partials: list[Plain] = []
     for batch in samples.transformed(stage.step):
         for part, applies in split(stage.step, batch):

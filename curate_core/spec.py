@@ -19,7 +19,7 @@ from curate_core.host import Host, Offer
 from curate_core.jsonfile import MAX_BYTES, check_size, parse_json
 from curate_core.kinds import Component
 from curate_core.localcode import with_local_plugins
-from curate_core.model import Plain, frozen_mapping, matches
+from curate_core.model import Case, CaseSource, Plain, frozen_mapping, matches
 from curate_core.options import option
 from curate_core.overrides import LOCAL, override
 from curate_core.structure import (
@@ -89,11 +89,11 @@ class Step:
         """Whether ``when`` matches; a missing attribute never does, a list does where one of its entries does."""
         return all(key in attributes and matches(attributes[key], values) for key, values in self.when.items())
 
-    def component_for(self, attributes: Mapping[str, Plain], extra: Mapping[str, Plain] | None = None) -> Any:
+    def component_for(self, case: Case | CaseSource, extra: Mapping[str, Plain] | None = None) -> Any:
         """The component for one case.
 
         Args:
-            attributes: of the case, for options written as ``"{attribute}"``.
+            case: its id and attributes stand for ``"{case}"`` and ``"{attribute}"`` in options.
             extra: options of a single layer, over those of the spec.
 
         Raises:
@@ -102,6 +102,7 @@ class Step:
         if not self.templates and not extra:
             return self.component
         assert self.cls is not None
+        attributes = {"case": case.id, **case.attributes}
         try:
             filled = {key: self._fill(key, value, attributes) for key, value in self.options.items()}
             return structure({**filled, **(extra or {})}, self.cls, self.folder)

@@ -158,7 +158,7 @@ class Bench:
         case = open_case(self.spec, self.host, task.case, self.context, task.statistics, until=stage.step).case
         partial: Plain = None
         if stage.step.applies(case.attributes):
-            component: Preprocessor = stage.step.component_for({"case": case.id, **case.attributes})
+            component: Preprocessor = stage.step.component_for(case)
             with blame(stage.step, case.id):
                 partial = component.measure(case, self.context(stage.step, case.id))
         with self.parts.making(key.name) as folder:
