@@ -67,12 +67,12 @@ class _Here(EngineSession):
 
     def check(self, units: Iterable[Unit]) -> None:
         for unit in units:
-            _require(unit, self.budget)
+            require(unit, self.budget)
 
     def run(self, units: Iterable[Unit]) -> Iterator[Outcome]:
         for unit in units:
-            _require(unit, self.budget)
-            yield Outcome(unit, *_do(self.work, unit, self.worker))
+            require(unit, self.budget)
+            yield Outcome(unit, *attempt(self.work, unit, self.worker))
 
 
 @define(eq=False)
@@ -103,7 +103,7 @@ class _Pool(EngineSession):
 
     def check(self, units: Iterable[Unit]) -> None:
         for unit in units:
-            _require(unit, self.budget)
+            require(unit, self.budget)
 
     def run(self, units: Iterable[Unit]) -> Iterator[Outcome]:
         waiting: deque[Unit] = deque()
@@ -116,7 +116,7 @@ class _Pool(EngineSession):
                     if unit is None:
                         exhausted = True
                     else:
-                        _require(unit, self.budget)
+                        require(unit, self.budget)
                         waiting.append(unit)
                 self._assign(waiting)
                 busy = [process for process in self.processes if process.unit is not None]
@@ -272,14 +272,14 @@ def _serve(pipe: Connection, life: Connection, work: Work, worker: Worker) -> No
             return
         if unit is None:
             return
-        result = _do(work, unit, worker)
+        result = attempt(work, unit, worker)
         try:
             try:
                 pipe.send(result)
             except (BrokenPipeError, OSError):
                 raise
             except Exception as error:  # the value does not pickle, and nothing of it was sent
-                pipe.send(("failed", None, _portable(error)))
+                pipe.send(("failed", None, portable(error)))
         except (BrokenPipeError, OSError):
             return
 
@@ -303,7 +303,7 @@ def _end_with(life: Connection) -> None:
         os._exit(1)
 
 
-def _do(work: Work, unit: Unit, worker: Worker) -> tuple[Literal["done", "failed", "lost"], Any, Exception | None]:
+def attempt(work: Work, unit: Unit, worker: Worker) -> tuple[Literal["done", "failed", "lost"], Any, Exception | None]:
     """Status, value and error of a unit; one whose memory ended is as good as lost: alone, it may succeed."""
     try:
         return "done", work(unit, worker), None
@@ -311,10 +311,10 @@ def _do(work: Work, unit: Unit, worker: Worker) -> tuple[Literal["done", "failed
         message = f"memory ended: {str(error) or 'an allocation failed'}"
         return "lost", None, StepError(message, where=unit.label, hint="lower engine.workers or engine.memory, or make the samples smaller")
     except Exception as error:
-        return "failed", None, _portable(error)
+        return "failed", None, portable(error)
 
 
-def _portable(error: Exception) -> Exception:
+def portable(error: Exception) -> Exception:
     """An error that crosses process borders with its traceback as text."""
     import traceback
 
@@ -329,7 +329,12 @@ def _portable(error: Exception) -> Exception:
     return error
 
 
-def _require(unit: Unit, budget: int) -> None:
+def require(unit: Unit, budget: float) -> None:
+    """Refuse a unit that needs more than a budget, bytes.
+
+    Raises:
+        RequestError: it does.
+    """
     if unit.nbytes > budget:
         message = f"{unit.label} needs about {unit.nbytes / 1e9:.2g} GB, the engine's memory is {budget / 1e9:.2g} GB"
         raise RequestError(message, where="engine.memory", hint="raise it, or make the samples smaller")

@@ -1,0 +1,1 @@
+"""The same run on a Dask cluster or on SLURM."""

@@ -1,0 +1,103 @@
+"""Workers that are jobs of SLURM, through dask-jobqueue."""
+
+from __future__ import annotations
+
+import logging
+import re
+import shutil
+from pathlib import Path
+from typing import Any, ClassVar
+
+from attrs import frozen
+
+from curate_core.errors import RequestError
+from curate_core.kinds import Engine, EngineSession
+from curate_core.options import option
+from curate_core.structure import ByteSize
+from curate_dask.engine import tell_dashboard
+from curate_dask.session import ClusterSession, Work
+
+_log = logging.getLogger("curate")
+_TIME = re.compile(r"(?:(\d+)-)?(\d+):(\d\d):(\d\d)")
+
+
+@frozen
+class SlurmEngine(Engine):
+    """Workers that are jobs of SLURM.
+
+    Example::
+
+        "engine": {"use": "slurm", "queue": "short", "walltime": "04:00:00", "memory": "16 GB", "maximum": 40}
+    """
+
+    version: ClassVar[int] = 1
+    memory: ByteSize = option(doc="Memory of a job, and so of a unit.")
+    queue: str | None = option(doc="Partition; null: the cluster's default.", default=None)
+    account: str | None = option(doc="Who pays.", default=None)
+    walltime: str = option(doc="Time of a job, [D-]HH:MM:SS; workers end a little before and give their units back.", default="01:00:00")
+    cores: int = option(doc="Cores of a job.", default=1, ge=1)
+    minimum: int = option(doc="Jobs that are kept.", default=1, ge=1)
+    maximum: int = option(doc="Jobs at a time, if there are as many units.", default=10, ge=1)
+    directives: tuple[str, ...] = option(doc='More #SBATCH lines, such as "--gres=gpu:1".', default=())
+    prologue: tuple[str, ...] = option(doc='Lines before the worker starts, such as "module load cuda".', default=())
+    interface: str | None = option(doc="Network interface of workers, such as ib0; null: any.", default=None)
+    host: str | None = option(doc="Address of this machine that jobs can reach; null: found out.", default=None)
+    python: str | None = option(doc="Python of the jobs; null: this one.", default=None)
+    logs: Path | None = option(doc="Folder of the jobs' logs; null: none are kept.", default=None)
+    script: Path | None = option(doc="Write the job script to this file.", default=None)
+    device: str = option(doc="What workers compute on, such as cuda:0.", default="cpu")
+    lost: int = option(doc="How many jobs may be lost with a unit before it counts as lost.", default=2, ge=0)
+
+    def __attrs_post_init__(self) -> None:
+        if not _TIME.fullmatch(self.walltime):
+            message = f"walltime is [D-]HH:MM:SS, not {self.walltime!r}"
+            raise ValueError(message)
+        if self.maximum < self.minimum:
+            message = f"maximum, {self.maximum}, is less than minimum, {self.minimum}"
+            raise ValueError(message)
+
+    @property
+    def lifetime(self) -> int:
+        """Seconds after which a worker ends by itself: nine tenths of the job's time, or a minute less."""
+        match = _TIME.fullmatch(self.walltime)
+        assert match is not None
+        days, hours, minutes, seconds = (int(number or 0) for number in match.groups())
+        total = ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+        return max(int(0.9 * total), total - 60, 1)
+
+    def open(self, work: Work) -> EngineSession:
+        import dask
+        from dask_jobqueue import SLURMCluster
+        from distributed import Client
+
+        if shutil.which("sbatch") is None:
+            message = "there is no sbatch here"
+            raise RequestError(message, where="engine", hint="run curate where jobs are submitted, or take the engine local")
+        options: dict[str, Any] = {"dashboard_address": ":0", **({"host": self.host} if self.host else {})}
+        with dask.config.set({"distributed.scheduler.allowed-failures": self.lost}):
+            cluster = SLURMCluster(
+                queue=self.queue,
+                account=self.account,
+                walltime=self.walltime,
+                cores=1,
+                processes=1,
+                job_cpu=self.cores,
+                memory=f"{self.memory}B",
+                job_extra_directives=list(self.directives),
+                job_script_prologue=list(self.prologue),
+                worker_extra_args=["--lifetime", f"{self.lifetime}s"],
+                interface=self.interface,
+                scheduler_options=options,
+                log_directory=None if self.logs is None else str(self.logs),
+                python=self.python,
+            )
+        if self.script is not None:
+            self.script.write_text(cluster.job_script(), encoding="utf-8")
+        cluster.scale(jobs=self.minimum)
+        client = Client(cluster, set_as_default=False)
+        tell_dashboard(client)
+
+        def scale(waiting: int) -> None:
+            cluster.scale(jobs=min(max(waiting, self.minimum), self.maximum))
+
+        return ClusterSession(client, work, each=self.memory, device=self.device, owned=(cluster,), wanted=scale)

@@ -1,0 +1,104 @@
+"""The engine on a cluster that it starts here, with workers that meet with accidents."""
+
+import hashlib
+import os
+import signal
+
+import numpy as np
+import pytest
+from curate_dask.engine import DaskEngine
+from curate_dask.slurm import SlurmEngine
+
+from curate_core.errors import RequestError, SourceError
+from curate_core.kinds import Unit
+from curate_core.runner import run
+from curate_core.structure import Mistakes, structure
+
+
+def work(unit, worker):
+    verb, *rest = unit.task
+    if verb == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if verb == "torn":
+        raise SourceError("the header is torn", where="a.npy", hint="copy it again")
+    return rest[0] ** 2
+
+
+def unit(*task, nbytes=1):
+    name = " ".join(map(str, task))
+    return Unit(name, name, task, nbytes, case=str(task[-1])[-1])
+
+
+def tree(folder):
+    files = (p for p in sorted(folder.rglob("*")) if p.is_file() and ".curate" not in p.relative_to(folder).parts)
+    return {p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+def test_units_are_taken_as_there_is_room_and_what_fails_or_dies_is_told():
+    taken, ended, most = 0, 0, 0
+
+    def units():
+        nonlocal taken
+        for task in [("square", n) for n in range(200)] + [("torn", 0), ("kill", 1)]:
+            taken += 1
+            yield unit(*task)
+
+    with DaskEngine(workers=2, memory=100).open(work) as session:
+        got = {}
+        for outcome in session.run(units()):
+            ended += 1
+            most = max(most, taken - ended)
+            got[outcome.unit.key] = outcome
+        assert most <= 2 * 2 + 1
+        lost = got.pop("kill 1")
+        assert (lost.status, "kill 1: the worker was lost" in str(lost.error)) == ("lost", True)
+        torn = got.pop("torn 0")
+        assert (torn.status, str(torn.error)) == ("failed", "a.npy: the header is torn (copy it again)")
+        innocent = [key for key, outcome in got.items() if outcome.status == "lost"]
+        assert len(innocent) <= 1, "the unit that waited at the same worker"
+        assert len(got) == 200
+        assert {session.run_alone(unit("square", 7)).value for _ in range(2)} == {49}
+        with pytest.raises(RequestError, match="needs about"):
+            session.check([unit("square", 1, nbytes=101)])
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_same_bytes_as_local(tmp_path, workers):
+    rng = np.random.default_rng(0)
+    (tmp_path / "data").mkdir()
+    for name in "abc":
+        np.save(tmp_path / "data" / f"{name}.npy", rng.integers(0, 256, (3, 20, 20), dtype=np.uint8))
+    spec = {
+        "version": 1, "name": "test", "source": {"use": "files", "pattern": "data/{case}.npy"}, "rois": [{"use": "grid", "size": [1, 10, 10]}],
+        "filter": [{"use": "limit", "count": 20, "within": "dataset"}], "write": [{"use": "npy"}],
+    }  # fmt: skip
+    run({**spec, "output": "out", "engine": {"use": "local", "workers": 0}}, folder=tmp_path)
+    run({**spec, "output": "dask", "engine": {"use": "dask", "workers": workers}}, folder=tmp_path)
+    assert len(tree(tmp_path / "out")) > 5
+    assert tree(tmp_path / "dask") == tree(tmp_path / "out")
+
+
+def test_options_that_do_not_go_together():
+    for cls, options, text in (
+        (DaskEngine, {"scheduler": "tcp://127.0.0.1:1", "workers": 2}, "has its own"),
+        (SlurmEngine, {"memory": "1 GB", "walltime": "an hour"}, r"\[D-\]HH:MM:SS"),
+        (SlurmEngine, {"memory": "1 GB", "minimum": 3, "maximum": 2}, "less than minimum"),
+    ):
+        with pytest.raises((Mistakes, ValueError), match=text):
+            structure(options, cls, None)
+
+
+def test_a_scheduler_that_does_not_answer():
+    with pytest.raises(RequestError, match="no Dask scheduler answers at tcp://127.0.0.1:9"):
+        DaskEngine(scheduler="tcp://127.0.0.1:9", timeout=1).open(work)
+
+
+def test_slurm_needs_sbatch(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(RequestError, match="there is no sbatch here"):
+        SlurmEngine(memory=10**9).open(work)
+
+
+def test_workers_end_before_their_job():
+    assert SlurmEngine(memory=1, walltime="1-00:00:00").lifetime == 86400 - 60
+    assert SlurmEngine(memory=1, walltime="00:05:00").lifetime == 270
