@@ -76,7 +76,7 @@ class Context:
         return generator(self.seed, self.step, self.case, *key)
 
     def reject(self, row: int, reason: str) -> None:
-        """Quarantine one sample of the batch at hand; what the step returns for it is not used."""
+        """Quarantine one sample of the batch at hand, or one ROI of the table that is found; what the step gives for it is not used."""
         self.rejected[int(row)] = reason
 
     def materialise(self, name: str, array: ArrayLike) -> ArrayLike:

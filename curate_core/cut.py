@@ -28,8 +28,11 @@ WASTE = 3
 CACHE_LINE = 64
 
 
-def check_inside(case: Case, table: RoiTable) -> None:
+def check_inside(case: Case, table: RoiTable, refused: NDArray | None = None) -> None:
     """Refuse ROIs that leave their layer, and views over layers on different grids.
+
+    Args:
+        refused: rows that will not be cut, and may lie anywhere.
 
     Raises:
         StepError: naming the first such ROI.
@@ -39,7 +42,9 @@ def check_inside(case: Case, table: RoiTable) -> None:
         if grid is None or not len(view):
             continue
         shape = np.array([grid.shape[grid.axes.index(axis)] for axis in view.axes], dtype=np.int64)
-        outside = ((view.start < 0) | (view.stop > shape)).any(axis=1)
+        outside: NDArray = np.any((view.start < 0) | (view.stop > shape), axis=1)
+        if refused is not None:
+            outside[refused] = False
         if outside.any():
             row = int(np.argmax(outside))
             place = f"{view.start[row].tolist()} to {view.stop[row].tolist()}"

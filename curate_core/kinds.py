@@ -121,7 +121,10 @@ class RoiFinder(Component):
 
     @abstractmethod
     def find(self, case: Case, context: Context) -> RoiTable:
-        """The ROIs of a case in a stable order, the same for the same seed (``context.rng()``)."""
+        """The ROIs of a case in a stable order, the same for the same seed (``context.rng()``).
+
+        ``context.reject(row, reason)`` sets one aside, such as a listed place that lies outside: the others go on.
+        """
 
 
 class Transform(Measuring):

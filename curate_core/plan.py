@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 from attrs import frozen
 
 from curate_core.commit import gone, load_files, parts_files
 from curate_core.continuing import earlier_states, load_earlier
-from curate_core.cut import row_bytes, without_pixels
+from curate_core.cut import row_bytes
 from curate_core.digest import known_content, source_key
 from curate_core.errors import CurateError, RequestError, SourceError
 from curate_core.grid import Grid
@@ -27,7 +26,7 @@ from curate_core.prepare import open_case
 from curate_core.rois import RoiTable
 from curate_core.rounds import CaseState, Rounds
 from curate_core.spec import Spec
-from curate_core.survey import Survey, early_survivors
+from curate_core.survey import Survey
 from curate_core.unit import Bench
 
 
@@ -164,14 +163,9 @@ def _why(unit: Unit, rounds: Rounds, earlier: Mapping[tuple[str, str, int | None
 def _count(spec: Spec, host: Host, bench: Bench, state: CaseState) -> tuple[int, int] | None:
     try:
         case = open_case(spec, host, state.source, bench.context, state.statistics).case
-        table = find_table(spec, case, bench.context)
+        table, rows = find_table(spec, case, bench.context, bench.stages.early, Survey())
     except CurateError:
         return None  # it will be quarantined
-    rows = np.arange(len(table))
-    early = bench.stages.early
-    if early:
-        batch = without_pixels(case, table, table.ids(case.id), rows)
-        rows = early_survivors(Survey(), early, batch, [bench.context(step, case.id) for step in early], table)
     kept = table.take(rows)
     return len(kept), int(row_bytes(case, kept).sum())
 
@@ -252,7 +246,7 @@ def check(spec: Spec, host: Host) -> CheckReport:
 def case_rois(spec: Spec, host: Host) -> Iterator[tuple[str, RoiTable, dict[str, Grid]]]:
     """The ROIs of each case, and the grids of its layers; nothing is written.
 
-    Filters that need no pixels and judge no more than a case have acted.
+    Filters that need no pixels and judge no more than a case have acted; those that their finder refuses are left out.
 
     Raises:
         CurateError: a case cannot be read or searched.
@@ -263,9 +257,5 @@ def case_rois(spec: Spec, host: Host) -> Iterator[tuple[str, RoiTable, dict[str,
         raise RequestError(message, where="preprocess", hint="use curate run")
     for source in find_cases(spec):
         case = open_case(spec, host, source, bench.context, {}).case
-        table = find_table(spec, case, bench.context)
-        if bench.stages.early:
-            batch = without_pixels(case, table, table.ids(case.id), np.arange(len(table)))
-            contexts = [bench.context(step, case.id) for step in bench.stages.early]
-            table = table.take(early_survivors(Survey(), bench.stages.early, batch, contexts, table))
-        yield case.id, table, {name: image.grid for name, image in case.images().items()}
+        table, rows = find_table(spec, case, bench.context, bench.stages.early, Survey())
+        yield case.id, table.take(rows), {name: image.grid for name, image in case.images().items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,27 +89,46 @@ def open_case(
     return Opened(case, own, {name: label for name, (_, label) in opened.items()})
 
 
-def find_rois(spec: Spec, case: Case, context_of: ContextOf, folder: Path | None = None) -> RoiTable:
-    """All ROIs of a case, in the order of the spec's finders.
+def find_rois(
+    spec: Spec, case: Case, context_of: ContextOf, early: Sequence[Step], survey: Survey, folder: Path | None = None
+) -> tuple[RoiTable, NDArray]:
+    """All ROIs of a case, in the order of the spec's finders, and the rows of those that are left.
+
+    Args:
+        early: filters that act while ROIs are found.
+        survey: takes note of ROIs that finders or these filters refuse.
 
     Raises:
-        StepError: no finder applies, or a ROI leaves its layer.
+        StepError: no finder applies, or a ROI that its finder does not refuse leaves its layer.
     """
-    tables = []
+    tables: list[RoiTable] = []
     for step in spec.rois:
         if not step.applies(case.attributes):
             continue
+        context = context_of(step, case.id, folder=folder)
         with blame(step, case.id):
-            table = step.component_for(case).find(case, context_of(step, case.id, folder=folder))
+            table = step.component_for(case).find(case, context)
             if not isinstance(table, RoiTable):
                 message = f"find must give a RoiTable, not {type(table).__name__}"
                 raise TypeError(message)
-            check_inside(case, table)
+            beyond = [row for row in context.rejected if not 0 <= row < len(table)]
+            if beyond:
+                message = f"find refused row {beyond[0]} of {len(table)}"
+                raise IndexError(message)
+            check_inside(case, table, np.array(sorted(context.rejected), np.int64))
+            first = sum(map(len, tables))
+            survey.rejected.update({first + row: (step.name, reason) for row, reason in context.rejected.items()})
             tables.append(table)
     if not tables:
         message = 'no ROI finder applies to the case: the "when" of each excludes it'
         raise StepError(message, where=f"case {case.id}")
-    return RoiTable.concat(tables)
+    table = RoiTable.concat(tables)
+    rows = np.setdiff1d(np.arange(len(table)), list(survey.rejected))
+    if early and len(rows):
+        ids = table.ids(case.id)
+        batch = without_pixels(case, table.take(rows), [ids[row] for row in rows.tolist()], rows)
+        rows = early_survivors(survey, early, batch, [context_of(step, case.id) for step in early])
+    return table, rows
 
 
 def prepare(
@@ -128,12 +147,8 @@ def prepare(
     """
     opened = open_case(spec, host, source, context_of, statistics, folder)
     case = opened.case
-    table = find_rois(spec, case, context_of, folder)
     survey = Survey()
-    rows = np.arange(len(table))
-    if early:
-        batch = without_pixels(case, table, table.ids(case.id), rows)
-        rows = early_survivors(survey, early, batch, [context_of(step, case.id) for step in early], table)
+    table, rows = find_rois(spec, case, context_of, early, survey, folder)
     kept = table.take(rows)
     hashes = path_hashes(spec, case, kept)
     if hashes is not None:
@@ -151,7 +166,8 @@ def prepare(
     described = {"id": case.id, "attributes": dict(case.attributes), "roles": roles, "layers": layers}
     save_json(folder / "case.json", {**described, "edges": edges, "statistics": dict(opened.statistics)})
     block_sizes: list[Any] = np.add.reduceat(sizes, edges[:-1]).tolist() if len(sizes) else []
-    return {"edges": list(edges), "found": len(table), "dropped": survey.dropped_counts(), "sizes": block_sizes}, case
+    found: dict[str, Plain] = {"found": len(table), "rejected": len(survey.rejected), "dropped": {**survey.dropped_counts()}}
+    return {"edges": list(edges), **found, "sizes": block_sizes}, case
 
 
 def _describe(layer: Layer, reader: str) -> dict[str, Plain]:

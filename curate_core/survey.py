@@ -14,7 +14,6 @@ from curate_core.errors import StepError
 from curate_core.kinds import Context, Features, Filter, Verdict
 from curate_core.npz import load_arrays, save_arrays
 from curate_core.parts import Parts, load_json, save_json
-from curate_core.rois import RoiTable
 from curate_core.spec import Step
 from curate_core.steps import blame, split
 
@@ -226,9 +225,9 @@ def survivors(parts: Parts, closing: str, member: int, scored: str) -> NDArray:
     return rows
 
 
-def early_survivors(survey: Survey, steps: Sequence[Step], batch: Batch, contexts: Sequence[Context], table: RoiTable) -> NDArray:
+def early_survivors(survey: Survey, steps: Sequence[Step], batch: Batch, contexts: Sequence[Context]) -> NDArray:
     """Rows left by the filters that act while ROIs are found."""
     for step, context in zip(steps, contexts, strict=True):
         if len(batch):
             batch = survey.judge(step, batch, context)
-    return batch.rows if len(table) else _NO_ROWS
+    return batch.rows

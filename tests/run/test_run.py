@@ -175,6 +175,32 @@ def test_a_rejected_sample_costs_only_itself(lab):
     assert (row["sample"], row["step"], row["reason"]) == ("a1:2-3,8-16,16-24", "toy-double", "the first value is zero")
 
 
+def test_a_finder_refuses_a_roi_and_the_others_go_on(lab):
+    rois = [{"use": "toy-grid", "size": 16}, {"use": "toy-shifted", "size": 16, "shift": 8, "when": {"group": "a"}}]
+    early = [{"use": "toy-first", "count": 20}]
+    summary = lab.run(spec={"rois": rois, "filter": early})
+    grid, refused = 6 * 2 * 2, 6 * 2  # of each layer 32 x 40 holds two by two; shifted, the second ends at 40, so nothing is refused yet
+    assert (summary.found, summary.quarantined_samples) == (5 * grid, 0)
+    rois[1]["shift"] = 9
+    summary = lab.run(spec={"rois": rois, "filter": early})
+    assert (summary.found, summary.quarantined_cases, summary.quarantined_samples) == (5 * grid, 0, 2 * refused)
+    rows = list(lab.open().quarantined())
+    reason = "it ends at x = 41 of 40"
+    assert {(row["case"], row["step"], row["reason"]) for row in rows} == {(case, "toy-shifted", reason) for case in ("a1", "a2")}
+    assert rows[0]["sample"] == "a1:0-1,0-16,25-41"
+    spec = {**lab.spec, "rois": rois}
+    found = curate_core.find_rois(spec, folder=lab.folder)
+    assert [len(table) for table in found.values()] == [2 * grid - refused, 2 * grid - refused, grid]
+    assert {int(x) for table in found.values() for x in table.views[0].stop[:, 2]} == {16, 25, 32}
+
+
+def test_a_finder_that_refuses_a_row_it_has_not(lab):
+    lab.run(spec={"rois": [{"use": "toy-shifted", "refuse": 120}]})
+    reasons = {row["reason"] for row in lab.open().quarantined()}
+    assert len(reasons) == 3  # the case each
+    assert "find refused row 120 of 120" in reasons.pop()
+
+
 def test_when_splits_batches_by_case_and_by_sample(lab):
     lab.run(spec={"transform": [{"use": "toy-double", "when": {"group": "a", "half": ["low"]}}]})
     for row, arrays in zip(lab.open().rows(), lab.open(), strict=True):

@@ -27,6 +27,7 @@ def curate_register_readers():
 @hookimpl
 def curate_register_roi_finders():
     yield Provider("roi_finder", "toy-grid", "Square sections.", "toys:ToyGrid")
+    yield Provider("roi_finder", "toy-shifted", "Square sections, some of them outside.", "toys:ToyShifted")
 
 
 @hookimpl
@@ -82,6 +83,24 @@ class ToyGrid(RoiFinder):
         stop = start + [1, self.size, self.size]
         columns = {"half": np.where(start[:, 0] < depth // 2, "low", "high")}
         return RoiTable.boxes(start, stop, "zyx", drop=np.zeros(len(start), np.int8), attributes=columns)
+
+
+@frozen
+class ToyShifted(ToyGrid):
+    """Square sections; those that leave the volume are refused."""
+
+    shift: int = option(doc="How far along x.", default=0)
+    refuse: int | None = option(doc="One more row to refuse.", default=None)
+
+    def find(self, case, context):
+        table = super().find(case, context)
+        moved = table.views[0].start + [0, 0, self.shift], table.views[0].stop + [0, 0, self.shift]
+        width = case.image().grid.shape[2]
+        for row in np.flatnonzero(moved[1][:, 2] > width):
+            context.reject(row, f"it ends at x = {moved[1][row, 2]} of {width}")
+        if self.refuse is not None:
+            context.reject(self.refuse, "because")
+        return RoiTable.boxes(*moved, "zyx", drop=table.views[0].drop, attributes=table.attributes)
 
 
 @frozen

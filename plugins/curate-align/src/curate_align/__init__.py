@@ -1,0 +1,1 @@
+"""Alignment: pairs of sections from cloud volumes, and the fields between them."""
