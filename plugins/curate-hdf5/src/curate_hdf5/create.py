@@ -34,12 +34,14 @@ class Storage:
         compression: ``lzf``, ``gzip`` or ``none``.
         level: of gzip.
         shuffle: put the first bytes of all values together, then the second, before they are compressed.
+        decimals: digits after the point that floats keep, by HDF5's scale-offset filter; None: all they have.
     """
 
     chunks: tuple[int, ...] | None
     compression: str = "none"
     level: int = 1
     shuffle: bool = True
+    decimals: int | None = None
 
 
 def chunk_shape(shape: Sequence[int], itemsize: int, patch: Sequence[int] | None) -> tuple[int, ...]:
@@ -196,6 +198,8 @@ def create_dataset(groups: Groups, path: str, dtype: np.dtype[Any], shape: Seque
     creation.set_attr_phase_change(_ATTRIBUTES, 0)
     if storage.chunks is not None and len(shape):
         creation.set_chunk(storage.chunks)
+        if storage.decimals is not None and dtype.kind == "f":
+            creation.set_scaleoffset(h5py.h5z.SO_FLOAT_DSCALE, storage.decimals)
         if storage.compression != "none" and storage.shuffle and dtype.itemsize > 1:
             creation.set_shuffle()
         if storage.compression == "lzf":

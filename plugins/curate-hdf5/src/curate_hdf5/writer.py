@@ -58,6 +58,12 @@ class Hdf5Writer(Writer):
         doc="gzip is read by every HDF5 program, lzf by those with h5py; both with shuffle.", default="gzip"
     )
     level: int = option(doc="Level of gzip.", default=1, ge=1, le=9)
+    decimals: int | None = option(
+        doc="Digits after the point that floats keep, such as 2: smaller files of slightly other values. null: all.",
+        default=None,
+        ge=0,
+        le=15,
+    )
     master: str = option(doc="Path of one small file more, which links to all others by their relative paths; empty: none.", default="")
     _handles: Handles = attrs.field(init=False, factory=Handles, eq=False, repr=False)
 
@@ -192,7 +198,21 @@ class Hdf5Writer(Writer):
             raise StepError(message)
         if self.dtype is not None:
             values = cast_checked(values, np.dtype(self.dtype), f"array {name!r}", hint=_LOSSLESS)
+        if self.decimals is not None and values.dtype.kind == "f":
+            self._check_rounding(name, values)
         return values.astype(values.dtype.newbyteorder("<"), copy=False)
+
+    def _check_rounding(self, name: str, values: NDArray) -> None:
+        """Refuse what HDF5's scale-offset filter, which stores whole numbers of 10 ** -decimals, would spoil without a word."""
+        if values.dtype.itemsize not in (4, 8) or not np.isfinite(values).all():
+            message = (
+                f"array {name!r} holds {values.dtype} with NaN or infinite values, which cannot be rounded to {self.decimals} decimals"
+            )
+            raise StepError(message, hint="clean them in an earlier step, use float32, or leave decimals out")
+        spread = float(np.ptp(values.astype(np.float64))) * 10.0**self.decimals if values.size else 0.0  # type: ignore[operator]
+        if spread >= 2.0 ** (8 * values.dtype.itemsize - 2):
+            message = f"array {name!r} spreads over {spread:.3g} steps of {self.decimals} decimals, more than {values.dtype} stores"
+            raise StepError(message, hint="keep fewer decimals, or all")
 
     def storage(self, shape: tuple[int, ...], itemsize: int) -> Storage:
         """How an array of a sample is stored.
@@ -208,22 +228,23 @@ class Hdf5Writer(Writer):
             name = "chunks" if self.chunks is not None else "patch"
             message = f"{name} {given} does not fit a sample of shape {shape}"
             raise StepError(message, hint=f"{name} has one number for each axis")
-        if not shape or 0 in shape or (self.compression == "none" and given is None):
+        if not shape or 0 in shape or (self.compression == "none" and given is None and self.decimals is None):
             return Storage(None)
         chunks = chunk_shape(shape, itemsize, self.patch)
         if self.chunks is not None:
             chunks = tuple(min(n, c) for n, c in zip(shape, self.chunks, strict=True))
-        return Storage(chunks, self.compression, self.level)
+        return Storage(chunks, self.compression, self.level, decimals=self.decimals)
 
     def stacked(self, shape: tuple[int, ...], itemsize: int) -> Storage:
         """How a stack of such arrays is stored while it grows: samples in chunks of their own, small ones several in one."""
         one = self.storage(shape, itemsize).chunks or chunk_shape(shape, itemsize, None)
         nbytes = int(np.prod(shape, dtype=np.int64)) * itemsize
         if nbytes < _SMALL and self.chunks is None and self.patch is None:
-            return Storage((max(1, _SHARED_CHUNK // max(1, nbytes)), *one), self.compression, self.level)
-        return Storage((1, *one), self.compression, self.level)
+            return Storage((max(1, _SHARED_CHUNK // max(1, nbytes)), *one), self.compression, self.level, decimals=self.decimals)
+        return Storage((1, *one), self.compression, self.level, decimals=self.decimals)
 
     def settled(self, shape: tuple[int, ...], itemsize: int) -> Storage:
         """How a stack is stored in the end: what is neither compressed nor cut lies in one piece."""
-        whole = 0 in shape or (self.compression == "none" and self.chunks is None and self.patch is None)
+        plain = self.compression == "none" and self.decimals is None
+        whole = 0 in shape or (plain and self.chunks is None and self.patch is None)
         return Storage(None) if whole else self.stacked(shape, itemsize)
