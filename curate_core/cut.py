@@ -67,12 +67,18 @@ def row_bytes(case: Case, table: RoiTable) -> NDArray:
     return total
 
 
-def block_edges(sizes: NDArray) -> list[int]:
-    """Rows where the blocks of a case begin, and the end: each at most ``BLOCK_ROWS`` rows or ``BLOCK_BYTES``, at least one row."""
+def block_edges(sizes: NDArray, most: int | None = None) -> list[int]:
+    """Rows where the blocks of a case begin, and the end: each at most ``BLOCK_ROWS`` rows or ``BLOCK_BYTES``, at least one row.
+
+    Args:
+        sizes: (n,) bytes of each row.
+        most: rows of a block, where fewer are wanted.
+    """
+    limit = BLOCK_ROWS if most is None else min(BLOCK_ROWS, most)
     edges, row, total = [0], 0, np.concatenate([[0], np.cumsum(sizes)])
     while row < len(sizes):
         by_bytes = int(np.searchsorted(total, total[row] + BLOCK_BYTES, side="right")) - 1
-        row = max(row + 1, min(by_bytes, row + BLOCK_ROWS))
+        row = max(row + 1, min(by_bytes, row + limit))
         edges.append(row)
     return edges
 

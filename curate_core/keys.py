@@ -12,7 +12,7 @@ from curate_core.digest import code_digest, identities, key_of, source_names, st
 from curate_core.host import Host
 from curate_core.model import CaseSource, Plain
 from curate_core.spec import Spec, Step
-from curate_core.stages import Stage, Stages
+from curate_core.stages import Stage, Stages, most_samples
 
 LAYOUT = 1
 """Raised when the files inside parts change their form."""
@@ -62,6 +62,8 @@ class Keys:
         self._filter = {step.name: step_identity(step) for step in spec.filter}
         self._write = identities(spec.write)
         self.paths = key_of(self._write)[:12]
+        most = most_samples(spec)
+        self._blocks: dict[str, Plain] = {} if most is None else {"block": most}
 
     def _readers(self, case: CaseSource) -> Plain:
         """Who may open the case's layers: named steps, or for ``auto`` those that claim each file, in the order asked."""
@@ -91,7 +93,7 @@ class Keys:
         steps, finders = _taking(case, self._preprocess), _taking(case, self._rois)
         facets = {"preprocess": [identity for _, identity in steps], "statistics": _known(statistics, steps)}
         rois = [identity for _, identity in finders]
-        return Key.of("prepare", source=source, read=self._readers(case), **facets, rois=rois, filter=self._early)
+        return Key.of("prepare", source=source, read=self._readers(case), **facets, rois=rois, filter=self._early, **self._blocks)
 
     def block(
         self, case: CaseSource, prepare: str, stage: Stage, block: int | None, alive: NDArray | None, statistics: Mapping[str, Plain]

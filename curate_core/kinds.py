@@ -134,6 +134,10 @@ class Transform(Measuring):
     def apply(self, batch: Batch, context: Context) -> Batch:
         """One sample out for each in; may replace, add or remove arrays and attributes."""
 
+    def unit_samples(self) -> int | None:
+        """Most samples of one unit, where each takes so long that several workers should share a case; None: as memory allows."""
+        return None
+
     def measure(self, batch: Batch, context: Context) -> Plain:
         """This batch's share of the statistics, as plain values."""
         raise NotImplementedError

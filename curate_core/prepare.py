@@ -23,6 +23,7 @@ from curate_core.parts import load_json, save_json
 from curate_core.paths import duplicate_path, path_hashes
 from curate_core.rois import RoiTable
 from curate_core.spec import Spec, Step
+from curate_core.stages import most_samples
 from curate_core.steps import blame
 from curate_core.survey import Survey, early_survivors
 
@@ -160,7 +161,7 @@ def prepare(
     save_array(folder / "rows.npy", rows)
     survey.save(folder)
     sizes = row_bytes(case, kept)
-    edges = block_edges(sizes)
+    edges = block_edges(sizes, most_samples(spec))
     layers = {name: _describe(layer, opened.readers.get(name, "")) for name, layer in case.layers.items()}
     roles = {name: attrs.asdict(role) for name, role in case.roles.items()}
     described = {"id": case.id, "attributes": dict(case.attributes), "roles": roles, "layers": layers}

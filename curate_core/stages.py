@@ -9,7 +9,7 @@ from typing import Literal
 
 from attrs import frozen
 
-from curate_core.kinds import Filter, Measuring, Scope
+from curate_core.kinds import Filter, Measuring, Scope, Transform
 from curate_core.spec import Spec, Step
 
 
@@ -106,3 +106,9 @@ def derive(spec: Spec) -> Stages:
         pending = []
     stages.append(Stage(len(stages), "write", None, None, tuple(pending)))
     return Stages(tuple(stages), tuple(early))
+
+
+def most_samples(spec: Spec) -> int | None:
+    """Most samples of a unit that a transform asks for; None: none does."""
+    asked = [step.component.unit_samples() for step in spec.transform if isinstance(step.component, Transform)]
+    return min((count for count in asked if count is not None), default=None)

@@ -41,6 +41,7 @@ def curate_register_preprocessors() -> Iterator[Provider]:
 def curate_register_roi_finders() -> Iterator[Provider]:
     """ROIs that follow from geometry, a file or a seed."""
     yield Provider("roi_finder", "whole", "Each layer as a whole.", f"{_HERE}.rois:Whole")
+    yield Provider("roi_finder", "each", "One sample for each position along an axis.", f"{_HERE}.rois:Each")
     yield Provider("roi_finder", "grid", "A regular grid of 2D planes or 3D boxes.", f"{_HERE}.rois:GridRois")
     yield Provider("roi_finder", "samples", "The samples of a curated dataset as they are.", f"{_HERE}.from_dataset:SampleRois")
     yield Provider("roi_finder", "list", "ROIs from a file that curate rois wrote.", f"{_HERE}.rois:ListRois")

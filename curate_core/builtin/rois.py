@@ -77,6 +77,37 @@ class Whole(RoiFinder):
 
 
 @frozen
+class Each(RoiFinder):
+    """One sample for each position along an axis, of all layers that have it; samples lose the axis.
+
+    Layers may lie on different grids, but agree on how many there are.
+
+    Example::
+
+        "rois": [{"use": "each", "axis": "n"}]
+    """
+
+    version: ClassVar[int] = 1
+    axis: str = option(doc="Letter of the axis.", min_length=1)
+    layers: tuple[str, ...] | None = option(doc="Layers to take; null: all images.", default=None, min_length=1)
+
+    def find(self, case: Case, context: Context) -> RoiTable:
+        images = case.images(self.layers)
+        without = [f"{name!r}, {image.grid.axes!r}" for name, image in images.items() if self.axis not in image.grid.axes]
+        counts = {image.grid.shape[image.grid.axes.index(self.axis)] for image in images.values()} if not without else set()
+        if without or not images:
+            message = f"not every layer has the axis {self.axis!r}: {'; '.join(without)}" if without else "the case has no image layer"
+            raise StepError(message, where=f"case {case.id}", hint="name those that have it, or its letter as the reader gives it")
+        if len(counts) > 1:
+            message = f"the layers {', '.join(images)} have {' and '.join(map(str, sorted(counts)))} positions along {self.axis!r}"
+            raise StepError(message, where=f"case {case.id}", hint="are they of one series?")
+        start = np.arange(counts.pop())[:, None]
+        drop = np.zeros(len(start), np.int8)
+        views = [View(start, start + 1, self.axis, (name,), name if len(images) > 1 else "", drop) for name in images]
+        return RoiTable(views, {self.axis: start[:, 0]}, name=f"{{{self.axis}:05}}")
+
+
+@frozen
 class GridRois(RoiFinder):
     """A regular grid of 2D planes or 3D boxes.
 

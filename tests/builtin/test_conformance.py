@@ -12,7 +12,7 @@ from curate_core.builtin.filters import Intensity, Limit
 from curate_core.builtin.npy import NpyWriter
 from curate_core.builtin.preprocess import Crop, Invert, PickChannel, Transpose
 from curate_core.builtin.readers import NpyReader, RawReader
-from curate_core.builtin.rois import GridRois, ListRois, RandomRois, Whole
+from curate_core.builtin.rois import Each, GridRois, ListRois, RandomRois, Whole
 from curate_core.builtin.scale import ToUint8
 from curate_core.builtin.table import ListSource
 from curate_core.builtin.transforms import Cast, Normalize, Pad
@@ -44,6 +44,7 @@ class TestPlugin(PluginTests):
         "reader:samples": {"dataset": "out", "case": "a", "array": "image"},
         "reader:sample": {"dataset": "out", "case": "a", "array": "image"},
         "preprocessor:transpose": {"axes": "xyz"},
+        "roi_finder:each": {"axis": "n"},
         "roi_finder:grid": {"size": 8},
         "roi_finder:random": {"size": 8, "count": 2},
         "roi_finder:list": {"file": "rois.npz"},
@@ -186,6 +187,11 @@ class TestPercentiles(PreprocessorTests):
     component = ToUint8
     dtype = "float32"
     options: ClassVar = {"range": "percentile"}
+
+
+class TestEach(RoiFinderTests):
+    component = Each
+    options: ClassVar = {"axis": "z"}
 
 
 class TestWhole(RoiFinderTests):

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from curate_core.builtin.rois import GridRois, ListRois, RandomRois, Whole
+from curate_core.builtin.rois import Each, GridRois, ListRois, RandomRois, Whole
+from curate_core.cut import batches
 from curate_core.errors import RequestError, StepError
 from curate_core.grid import Grid
 from curate_core.model import Case, Tractogram
@@ -56,6 +57,36 @@ def test_whole_names_layers_that_are_missing():
         found(Whole, case, layers=["x", "a", "y"])
     with pytest.raises(StepError, match="^case c: the case has the layers none, not any$"):
         found(Whole, Case("c", {}))
+
+
+# each
+
+
+def test_each_position_is_a_sample_of_every_layer():
+    case = Case("c", {"a": make_image(values((3, 4, 5)), "nyx"), "b": make_image(values((2, 3, 7, 8)), "cnyx")})
+    table = found(Each, case, axis="n")
+    assert [(v.name, v.axes, v.start.tolist(), v.drop.tolist()) for v in table.views] == [
+        (name, "n", [[0], [1], [2]], [0, 0, 0]) for name in "ab"
+    ]
+    assert table.roi_names(case) == ["00000", "00001", "00002"]
+    (batch,) = batches(case, table, np.arange(3), table.ids("c"))
+    np.testing.assert_array_equal(batch.arrays["a"], case.image("a").array)
+    np.testing.assert_array_equal(batch.arrays["b"], case.image("b").array.swapaxes(0, 1))
+    assert [batch.grids[name](1).axes for name in "ab"] == ["yx", "cyx"]
+    (view,) = found(Each, case, axis="c", layers=["b"]).views
+    assert (view.name, view.cuts(case)) == ("", {"b": "b"})
+
+
+def test_each_wants_layers_of_one_series():
+    case = Case(
+        "c", {"a": make_image(values((3, 4, 5)), "nyx"), "b": make_image(values((2, 7, 8)), "nyx"), "d": make_image(values((7, 8)))}
+    )
+    with pytest.raises(StepError, match="^case c: not every layer has the axis 'n': 'd', 'yx' .name those"):
+        found(Each, case, axis="n")
+    with pytest.raises(StepError, match="the layers a, b have 2 and 3 positions along 'n'"):
+        found(Each, case, axis="n", layers=["a", "b"])
+    with pytest.raises(StepError, match="the case has no image layer"):
+        found(Each, SPARSE, axis="n")
 
 
 # grid

@@ -76,6 +76,20 @@ def test_blocks_are_dealt_out_where_cases_are_few(fresh, monkeypatch):
     assert lab.tree() == wanted
 
 
+def test_a_slow_transform_asks_for_small_units(fresh):
+    lab, tree = fresh
+    wanted = tree({"transform": [{"use": "toy-double"}]})
+    slow = {"transform": [{"use": "toy-slow", "most": 50}]}
+    by_shards(lab, slow, 4)
+    files = {path: digest for path, digest in lab.tree().items() if path.endswith(".npy")}
+    assert files
+    assert files == {path: digest for path, digest in wanted.items() if path.endswith(".npy")}
+    assert lab.run(spec=slow).units_done == 0, "a run finds that all is done"
+    other = {"transform": [{"use": "toy-slow", "most": 70}]}
+    summary = lab.run(spec=other)
+    assert summary.units_done == 3 + 3 * 2, "each case is prepared for blocks of another size, 120 samples are two units of 70"
+
+
 def test_the_exit_code_says_who_waits(lab, capsys):
     (lab.folder / "spec.json").write_text(json.dumps({**lab.spec, **TOGETHER}))
     spec = str(lab.folder / "spec.json")

@@ -33,6 +33,7 @@ def curate_register_roi_finders():
 @hookimpl
 def curate_register_transforms():
     yield Provider("transform", "toy-scale", "Divides by the largest value.", "toys:ToyScale")
+    yield Provider("transform", "toy-slow", "Twice the value, slowly.", "toys:ToySlow")
     yield Provider("transform", "toy-double", "Twice the value; refuses a first value of zero.", "toys:ToyDouble")
 
 
@@ -130,6 +131,16 @@ class ToyDouble(Transform):
         for row in np.flatnonzero(batch.array()[:, 0, 0] == 0):
             context.reject(row, "the first value is zero")
         return batch.with_array("em", batch.array() * 2)
+
+
+@frozen
+class ToySlow(ToyDouble):
+    """Twice the value, a few samples a unit."""
+
+    most: int = option(doc="Samples of a unit.", default=10)
+
+    def unit_samples(self):
+        return self.most
 
 
 @frozen

@@ -1,5 +1,7 @@
 """Layers of different mips on one grid: against closed forms, and PyTorch's interpolate where it is installed."""
 
+from typing import ClassVar
+
 import numpy as np
 import pytest
 from curate_align.masks import MaskUnion
@@ -184,9 +186,9 @@ def test_the_union_of_masks():
 
 class TestToMip(PreprocessorTests):
     component = ToMip
-    options = {"mip": 1, "like_mip": 0}
+    options: ClassVar = {"mip": 1, "like_mip": 0}
 
 
 class TestMaskUnion(PreprocessorTests):
     component = MaskUnion
-    options = {"layers": ["image"], "thresholds": [99], "like": "image"}
+    options: ClassVar = {"layers": ["image"], "thresholds": [99], "like": "image"}

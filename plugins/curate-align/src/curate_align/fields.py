@@ -36,7 +36,7 @@ def warp(image: NDArray, field: NDArray, fill: float = 0) -> NDArray:
     size = image.shape[-2:]
     padded = np.full((*image.shape[:-2], size[0] + 2, size[1] + 2), fill, np.float32)
     padded[..., 1:-1, 1:-1] = image
-    known = np.isfinite(field).all(axis=0)
+    known = _known(field)
     out = _sampled(padded, *(_place(field[axis], axis, 1.0, size[axis] + 1, known) for axis in (0, 1)))
     if not known.all():
         out[..., ~known] = fill
@@ -62,7 +62,7 @@ def compose(first: NDArray, second: NDArray) -> NDArray:
     _check(first)
     _check(second)
     size = first.shape[-2:]
-    known = np.isfinite(second).all(axis=0)
+    known = _known(second)
     inner = np.pad(np.asarray(first, np.float32), ((0, 0), (1, 1), (1, 1)), mode="edge")
     places = (_place(second[axis], axis, 1.0, size[axis] + 1, known) for axis in (0, 1))
     out = _sampled(inner, *(np.clip(place, 1, size[axis]) for axis, place in enumerate(places)))
@@ -106,7 +106,7 @@ def translation(field: NDArray, step: int, *, where: str = "") -> NDArray:
     if step < 1:
         message = f"a translation is a multiple of 1 pixel or more, not of {step}"
         raise ValueError(message)
-    known = np.isfinite(field).all(axis=0)
+    known = _known(field)
     if not known.any():
         message = "the reference region of the field holds no finite vector, so it has no translation"
         raise StepError(message, where=where, hint="leave this place out, or give the field a larger reference region")
@@ -118,6 +118,11 @@ def _check(field: NDArray) -> None:
     if field.ndim != 3 or field.shape[0] != 2:
         message = f"a field has the shape (2, y, x), not {field.shape}"
         raise ValueError(message)
+
+
+def _known(field: NDArray) -> NDArray:
+    """(y, x) bool: both channels are finite."""
+    return np.asarray(np.isfinite(field).all(axis=0))
 
 
 def _place(vector: NDArray, axis: int, origin: float, last: int, known: NDArray) -> NDArray:
@@ -136,10 +141,11 @@ def _sampled(padded: NDArray, rows: NDArray, columns: NDArray) -> NDArray:
     step_y, step_x = (share_y > 0) * width, (share_x > 0).astype(np.intp)
     flat = padded.reshape(*padded.shape[:-2], height * width)
     at = low_y * width + low_x
-    upper = flat.take(at, axis=-1)
-    upper += (flat.take(at + step_x, axis=-1) - upper) * share_x
-    at += step_y
-    lower = flat.take(at, axis=-1)
-    lower += (flat.take(at + step_x, axis=-1) - lower) * share_x
-    upper += (lower - upper) * share_y
+    with np.errstate(invalid="ignore"):  # infinity less infinity, where an image holds it
+        upper = flat.take(at, axis=-1)
+        upper += (flat.take(at + step_x, axis=-1) - upper) * share_x
+        at += step_y
+        lower = flat.take(at, axis=-1)
+        lower += (flat.take(at + step_x, axis=-1) - lower) * share_x
+        upper += (lower - upper) * share_y
     return upper

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from attrs import frozen
 
@@ -44,8 +42,9 @@ def measure(reference: NDArray, masked: NDArray | None = None, *, where: str = "
         message = f"the reference region, {' x '.join(map(str, counts.shape))} pixels, is {reason}, so the image cannot be normalised"
         raise StepError(message, where=where, hint="leave this place out, or give the image a larger reference region")
     pixels = reference[counts].astype(np.float64)
-    variance = float(pixels.var(ddof=1)) if pixels.size > 1 else 0.0
-    return Statistics(mean=float(pixels.mean()), std=math.sqrt(variance) if variance > 0 else 1.0, count=int(pixels.size))
+    flat = bool((pixels == pixels[0]).all())  # rounding may give equal pixels a variance
+    std = 1.0 if flat else float(pixels.std(ddof=1))
+    return Statistics(mean=float(pixels.mean()), std=std, count=int(pixels.size))
 
 
 def normalize(image: NDArray, masked: NDArray | None, statistics: Statistics) -> NDArray:

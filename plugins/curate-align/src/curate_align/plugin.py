@@ -11,6 +11,18 @@ _HERE = "curate_align"
 
 
 @hookimpl
+def curate_register_sources() -> Iterator[Provider]:
+    """Files of pairs."""
+    yield Provider("source", "pair-files", "HDF5 files of pairs of images, and of their fields.", f"{_HERE}.pairfiles:PairFiles")
+
+
+@hookimpl
+def curate_register_readers() -> Iterator[Provider]:
+    """Layers of such files; no suffix, as those are of every HDF5 file."""
+    yield Provider("reader", "pair-hdf5", "One image, or the field, of every pair of a file.", f"{_HERE}.pairfiles:PairHdf5Reader")
+
+
+@hookimpl
 def curate_register_preprocessors() -> Iterator[Provider]:
     """Layers of different mips on one grid."""
     yield Provider("preprocessor", "to-mip", "Layers of different mips on one grid, lazily.", f"{_HERE}.tomip:ToMip")
@@ -24,6 +36,11 @@ def curate_register_transforms() -> Iterator[Provider]:
     summary = "Zero mean and unit variance of a region around the sample."
     yield Provider("transform", "normalize-by-reference", summary, f"{_HERE}.referencing:NormalizeByReference")
     yield Provider("transform", "warp", "Warps one section of a pair by its field.", f"{_HERE}.warping:Warp")
+    summary = "Fields of pairs by matching blocks, coarse to fine."
+    yield Provider("transform", "block-matching", summary, f"{_HERE}.blockmatching:BlockMatchingField")
+    yield Provider(
+        "transform", "field-model", "Fields of pairs by a model: TorchScript or an exported program.", f"{_HERE}.fieldmodel:ModelField"
+    )
 
 
 @hookimpl
