@@ -42,5 +42,11 @@ class BlockMatchingField(FieldGenerator):
     def field(self, src: NDArray, tgt: NDArray, previous: NDArray | None, state: Any) -> NDArray:
         from curate_align.matching import BlockMatching, match
 
-        options = BlockMatching(self.block, self.spacing, self.levels, self.max_displacement, self.smoothness)
+        options = BlockMatching(
+            block=self.block,
+            spacing=self.spacing,
+            levels=self.levels,
+            max_displacement=self.max_displacement,
+            smoothness=self.smoothness,
+        )
         return match(src, tgt, previous, options=options)

@@ -74,7 +74,7 @@ class ModelField(FieldGenerator):
             else:
                 model = torch.jit.load(file, map_location="cpu").eval()
         except Exception as error:  # what a file that is none raises is endless
-            message = f"this is no model that can be loaded: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+            message = f"this is no model that can be loaded: {type(error).__name__}: {str(error).partition(chr(10))[0]}"
             hint = "export it with torch.export.save (.pt2) or torch.jit.save (.pt, .ts)"
             raise RequestError(message, where=str(file), hint=hint) from error
         return model.to(name), name
@@ -88,8 +88,10 @@ class ModelField(FieldGenerator):
         try:
             with torch.inference_mode():
                 found = model(*given)
-        except (RuntimeError, TypeError, ValueError) as error:
-            message = f"the model fails for images of {src.shape}: {str(error).splitlines()[0]}"
+        except MemoryError:
+            raise
+        except Exception as error:  # a model is a stranger's code
+            message = f"the model fails for images of {src.shape}: {type(error).__name__}: {str(error).partition(chr(10))[0]}"
             raise StepError(message, hint="it is called with src and tgt, (1, 1, y, x), and a field, (1, 2, y, x)") from error
         if not isinstance(found, torch.Tensor) or found.ndim != 4 or len(found) != 1:
             shape = tuple(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__

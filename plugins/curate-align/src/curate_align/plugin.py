@@ -30,6 +30,13 @@ def curate_register_preprocessors() -> Iterator[Provider]:
 
 
 @hookimpl
+def curate_register_roi_finders() -> Iterator[Provider]:
+    """Where pairs lie."""
+    yield Provider("roi_finder", "point-pairs", "Pairs of sections at places from neuroglancer or a table.", f"{_HERE}.pairs:PointPairs")
+    yield Provider("roi_finder", "stretch-pairs", "Pairs of consecutive sections of one box.", f"{_HERE}.stretch:StretchPairs")
+
+
+@hookimpl
 def curate_register_transforms() -> Iterator[Provider]:
     """What becomes of the sections of a pair."""
     yield Provider("transform", "follow-field", "Reads samples where a coarse field says that they are.", f"{_HERE}.following:FollowField")

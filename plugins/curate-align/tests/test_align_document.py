@@ -1,0 +1,194 @@
+"""The whole path on layers that cloud-volume wrote: three points, offsets -1 -2 -3 permuted, against plain numpy."""
+
+import json
+import warnings
+
+import h5py
+import numpy as np
+import pytest
+from scipy import ndimage
+
+import curate_core
+from curate_core.runner import run
+
+OFFSET = (512, 1024, 100)  # of mip 0, x, y, z
+SIZE = (256 * 32, 256 * 32, 12)
+MIPS = {"image": 5, "field": 8, "fold": 6, "tissue": 4}
+POINTS = [(512 + 1000.5, 1024 + 2000.25, 106), (512 + 3500, 1024 + 600, 105), (512 + 2300, 1024 + 3100, 108)]
+STEM = "x1280_y2816_z106_MIP5"  # the first point, down to multiples of 256
+
+
+def write_layer(folder, name, values, mip):
+    """A precomputed layer with scales down to its mip; values (x, y, z, c)."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from cloudvolume import CloudVolume
+
+        path = f"precomputed://file://{folder}/layers/{name}"
+        info = CloudVolume.create_new_info(
+            num_channels=values.shape[3], layer_type="image", data_type=values.dtype.name, encoding="raw", resolution=(8, 8, 40),
+            voxel_offset=OFFSET, chunk_size=(64, 64, 1), volume_size=SIZE,
+        )  # fmt: skip
+        volume = CloudVolume(path, info=info, compress=False, progress=False)
+        for level in range(1, mip + 1):
+            volume.add_scale((2**level, 2**level, 1), chunk_size=(64, 64, 1))
+        volume.commit_info()
+        volume = CloudVolume(path, mip=mip, compress=False, progress=False, non_aligned_writes=True, fill_missing=True)
+        volume[:, :, :] = values
+    return values
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("site")
+    rng = np.random.default_rng(7)
+    smooth = ndimage.gaussian_filter(rng.normal(size=(256, 256, 12)), (3, 3, 0.5))
+    image = np.clip(128 + 900 * smooth, 1, 255).astype(np.uint8)
+    image[40:60, 100:110] = 0
+    waves = np.stack(np.meshgrid(np.arange(32), np.arange(32), indexing="ij"))
+    field = np.zeros((32, 32, 12, 2), np.float32)
+    for z in range(12):
+        field[:, :, z, 0] = 100 + 90 * np.sin(waves[0] / 5 + z) + 20 * z
+        field[:, :, z, 1] = -70 + 80 * np.cos(waves[1] / 4 - z)
+    fold = np.zeros((128, 128, 12), np.uint8)
+    fold[20:40, 30:34] = 255
+    tissue = np.zeros((512, 512, 12), np.uint8)
+    tissue[::7, 100:180] = 250
+    layers = {"image": image[..., None], "field": field, "fold": fold[..., None], "tissue": tissue[..., None]}
+    for name, values in layers.items():
+        write_layer(folder, name, values, MIPS[name])
+    rows = ["Coordinate 1,Coordinate 2,Ellipsoid Dimensions,Tags,Description,Segment IDs,Parent ID,Type,ID"]
+    rows += [f'"({x}, {y}, {z})",,,,"point {i}",,,Point,{i:040x}' for i, (x, y, z) in enumerate(POINTS)]
+    (folder / "points.csv").write_text("\n".join(rows) + "\n")
+    return folder, {name: values.transpose(2, 1, 0, 3) for name, values in layers.items()}  # z, y, x, c
+
+
+def spec(folder, with_field, size=64, reference=96):
+    layers = {name: {"uri": f"precomputed://file://{folder}/layers/{name}", "mip": mip} for name, mip in MIPS.items()}
+    names = ["image", "field"] if with_field else ["image"]
+    if not with_field:
+        del layers["field"]
+    follow = {"use": "follow-field", "others": ["mask"], "reference_size": [reference, reference], "step_mip": 5}
+    normalize = {"use": "normalize-by-reference", "mask": "mask", "reference_size": [reference, reference]}
+    transforms = [follow, normalize, {"use": "warp", "view": "tgt"}] if with_field else [normalize]
+    files = {"images": "x{first_x}_y{first_y}_z{first_z}_MIP5.h5"}
+    if with_field:
+        files["field"] = "field_0_x{first_x}_y{first_y}_z{first_z}_MIP5_test.h5"
+    return {
+        "version": 1, "name": "pairs", "seed": 0,
+        "source": {"use": "list", "cases": [{"case": "site", "layers": layers}]},
+        "read": {"*": {"use": "tensorstore", "missing": "fill"}},
+        "preprocess": [
+            {"use": "to-mip", "mip": 5, "layers": names},
+            {"use": "mask-union", "layers": ["fold", "tissue"], "thresholds": [178], "like": "image"},
+        ],
+        "rois": [{"use": "point-pairs", "points": str(folder / "points.csv"), "mip": 5, "size": [size, size], "offsets": [-1, -2, -3],
+                  "permute": True, "snap_mip": 8}],
+        "transform": transforms, "write": [{"use": "pair-hdf5", **files}],
+    }  # fmt: skip
+
+
+# What the two layers are at mip 5, and one section of a pair, by plain numpy: nothing of curate is used here.
+
+
+def twice(values):
+    """Bilinear to twice the pixels along y and x, half-pixel centres, the border repeated."""
+    for axis in (1, 2):
+        values = np.moveaxis(values, axis, 0)
+        padded = np.concatenate([values[:1], values, values[-1:]])
+        out = np.empty((2 * len(values), *values.shape[1:]))
+        out[0::2] = 0.25 * padded[:-2] + 0.75 * padded[1:-1]
+        out[1::2] = 0.75 * padded[1:-1] + 0.25 * padded[2:]
+        values = np.moveaxis(out, 0, axis)
+    return values
+
+
+def eight_times(values):
+    for axis in (1, 2):
+        centre = np.clip((np.arange(values.shape[axis] * 8) + 0.5) / 8 - 0.5, 0, values.shape[axis] - 1)
+        low = np.floor(centre).astype(int)
+        share = (centre - low).reshape([-1 if i == axis else 1 for i in range(values.ndim)])
+        high = np.minimum(low + 1, values.shape[axis] - 1)
+        values = values.take(low, axis) * (1 - share) + values.take(high, axis) * share
+    return values
+
+
+def halved(values):
+    return values.reshape(len(values), values.shape[1] // 2, 2, values.shape[2] // 2, 2).mean(axis=(2, 4))
+
+
+def masks(layers):
+    fold, tissue = twice(layers["fold"][..., 0].astype(float)), halved(layers["tissue"][..., 0].astype(float))
+    return (fold >= 178) | (tissue >= 178)
+
+
+def cut(values, z, y, x, height, width):
+    return values[z, max(y, 0) : y + height, max(x, 0) : x + width]
+
+
+def normalized(image, mask, z, y, x, size, reference):
+    low = (size - reference) // 2
+    region, hidden = (cut(v, z, y + low, x + low, reference, reference) for v in (image, mask))
+    seen = region[(region != 0) & ~hidden].astype(float)
+    values, hidden = cut(image, z, y, x, size, size).astype(float), cut(mask, z, y, x, size, size)
+    return np.where((values == 0) | hidden, 0.0, (values - seen.mean()) / seen.std(ddof=1))
+
+
+def section(layers, z, y, x, with_field, size=64, reference=96):
+    """Image and residual field of one section, before any warp."""
+    image, mask = layers["image"][..., 0], masks(layers)
+    if not with_field:
+        return normalized(image, mask, z, y, x, size, reference), None
+    field = eight_times(layers["field"].astype(float))
+    low = (size - reference) // 2
+    around = cut(field, z, y + low, x + low, reference, reference).reshape(-1, 2)
+    shift = np.floor(around.mean(axis=0) / 32) * 32
+    residual = (cut(field, z, y, x, size, size) - shift) / 32
+    dy, dx = (shift / 32).astype(int)
+    return normalized(image, mask, z, y + dy, x + dx, size, reference), residual.transpose(2, 0, 1)
+
+
+def warped(image, field):
+    rows, columns = np.mgrid[: image.shape[0], : image.shape[1]]
+    return ndimage.map_coordinates(np.pad(image, 1), [rows + field[0] + 1, columns + field[1] + 1], order=1, cval=0)
+
+
+def places():
+    for x, y, z in POINTS:
+        at = (int(y) // 256 * 256 - OFFSET[1]) // 32, (int(x) // 256 * 256 - OFFSET[0]) // 32
+        for offset in (-1, -2, -3):
+            for src, tgt in ((z, z + offset), (z + offset, z)):
+                yield src - OFFSET[2], tgt - OFFSET[2], *at
+
+
+@pytest.mark.parametrize("with_field", [False, True], ids=["images", "fields"])
+def test_eighteen_pairs_as_plain_numpy_has_them(site, tmp_path, with_field):
+    folder, layers = site
+    summary = run({**spec(folder, with_field), "output": "out"}, folder=tmp_path)
+    assert (summary.written, summary.quarantined_samples, summary.exit_code) == (18, 0, 0)
+    with h5py.File(tmp_path / "out" / f"{STEM}.h5") as file:
+        stored = file["main"]
+        assert (stored.shape, stored.dtype, stored.chunks, stored.compression) == ((18, 2, 64, 64), np.float32, (1, 1, 64, 64), "lzf")
+        images = stored[:].transpose(0, 1, 3, 2)
+    for number, (src, tgt, y, x) in enumerate(places()):
+        one, residual = section(layers, src, y, x, with_field)
+        two, other = section(layers, tgt, y, x, with_field)
+        if with_field:
+            two = warped(two, other)
+        np.testing.assert_allclose(images[number, 0], one, atol=1e-4)
+        np.testing.assert_allclose(images[number, 1], two, atol=1e-4)
+        assert np.abs(one).max() > 1
+    if with_field:
+        with h5py.File(tmp_path / "out" / f"field_0_{STEM}_test.h5") as file:
+            stored = file["main"]
+            assert (stored.shape, stored.dtype, stored.chunks, stored.compression) == ((18, 2, 64, 64), np.float32, (1, 2, 64, 64), "lzf")
+            for number, (src, _, y, x) in enumerate(places()):
+                np.testing.assert_allclose(stored[number].transpose(0, 2, 1), section(layers, src, y, x, True)[1], atol=1e-4)
+                assert np.ptp(stored[number]) > 0.5
+    dataset = curate_core.open(tmp_path / "out")
+    assert dataset.verify() == []
+    rows = list(dataset.rows())
+    assert [row["attributes"]["description"] for row in rows[::6]] == ["point 0", "point 1", "point 2"]
+    assert (rows[0]["attributes"]["x"], rows[0]["attributes"]["y"], rows[0]["attributes"]["z"]) == (1280, 2816, 106)
+    assert not any((tmp_path / "out").rglob("*.partial"))
+    assert json.loads((tmp_path / "out" / "dataset.json").read_text())
