@@ -43,10 +43,10 @@ class OnGrid(LazyArray):
     def read_box(self, where: Box) -> NDArray:
         found, inner = self._under(where)
         values = read(self.base, inner)
-        values = values if self.method == "nearest" else values.astype(np.float32)
         for axis in sorted(found, key=lambda position: -self._ratio[self.axes[position]]):  # what shrinks most first; never by the box
             tap = found[axis]
-            values = tap.apply(values, axis, inner[axis].start)
+            keeps = self.method == "nearest" or self.axes[axis] == "z"
+            values = (tap.pick if keeps else tap.apply)(values, axis, inner[axis].start)
         return values.astype(self.dtype, copy=False)
 
     @property

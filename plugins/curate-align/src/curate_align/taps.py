@@ -6,7 +6,7 @@ the input, so that grids of different mips, whose corners and not whose centres 
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from attrs import frozen
@@ -45,25 +45,45 @@ class Taps:
         """The sums along an axis.
 
         Args:
-            values: any shape, of a float type; input pixel ``first`` is the first along ``axis``.
+            values: any shape; input pixel ``first`` is the first along ``axis``.
 
         Returns:
-            values of the same type, n along ``axis``; a non-finite input pixel reaches the sums in which it has a weight.
+            n along ``axis``; float64 of float64, else float32. A non-finite input pixel reaches the sums in which it has a weight.
         """
+        dtype = np.float64 if values.dtype == np.float64 else np.float32
         shape = [1] * values.ndim
         shape[axis] = len(self.pixels)
+        finite = values.dtype.kind != "f" or bool(np.isfinite(values).all())
         total: NDArray | None = None
         for pixels, weights in zip(self.pixels.T, self.weights.T, strict=True):
             if not weights.any():
                 continue
-            part = values.take(pixels - first, axis)
-            if not (weights == 1).all():
-                weight = weights.astype(values.dtype).reshape(shape)
-                part = np.multiply(part, weight, out=part) if np.isfinite(part).all() else np.where(weight > 0, part * weight, 0)
+            weight: Any = weights.astype(dtype).reshape(shape) if (weights != weights[0]).any() else dtype(weights[0])
+            part = np.multiply(_along(values, axis, pixels - first), weight, dtype=dtype)
+            if not finite:
+                part = np.where(weight > 0, part, dtype(0))  # nothing times NaN is nothing
             total = part if total is None else np.add(total, part, out=total)
         if total is None:
-            return np.zeros([len(self.pixels) if i == axis else n for i, n in enumerate(values.shape)], values.dtype)
+            return np.zeros([len(self.pixels) if i == axis else n for i, n in enumerate(values.shape)], dtype)
         return total
+
+    def pick(self, values: NDArray, axis: int, first: int = 0) -> NDArray:
+        """The single pixels that ``nearest`` takes, of the type of ``values``; 0 outside."""
+        shape = [1] * values.ndim
+        shape[axis] = len(self.pixels)
+        picked = _along(values, axis, self.pixels[:, 0] - first)
+        inside = self.weights[:, 0] > 0
+        return picked if inside.all() else np.where(inside.reshape(shape), picked, np.zeros((), values.dtype))
+
+
+def _along(values: NDArray, axis: int, pixels: NDArray) -> NDArray:
+    """Some pixels along an axis; a view where they are evenly apart."""
+    steps = np.diff(pixels)
+    if len(steps) and steps[0] > 0 and (steps == steps[0]).all():
+        key = (slice(None),) * axis + (slice(int(pixels[0]), int(pixels[-1]) + 1, int(steps[0])),)
+        view: NDArray = values[key]
+        return view
+    return values.take(pixels, axis)
 
 
 def taps(start: int, stop: int, *, ratio: float, edge: float, length: int, method: Method) -> Taps:
