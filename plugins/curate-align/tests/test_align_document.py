@@ -171,7 +171,7 @@ def test_eighteen_pairs_as_plain_numpy_has_them(site, tmp_path, with_field):
         assert (stored.shape, stored.dtype, stored.chunks, stored.compression) == ((18, 2, 64, 64), np.float32, (1, 1, 64, 64), "lzf")
         images = stored[:].transpose(0, 1, 3, 2)
     for number, (src, tgt, y, x) in enumerate(places()):
-        one, residual = section(layers, src, y, x, with_field)
+        one, _ = section(layers, src, y, x, with_field)
         two, other = section(layers, tgt, y, x, with_field)
         if with_field:
             two = warped(two, other)

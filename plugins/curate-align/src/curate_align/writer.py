@@ -42,7 +42,9 @@ class PairHdf5Writer(Writer):
     field_array: str = option(doc="Array of the fields, (2, y, x).", default="src.field", min_length=1)
     views: tuple[str, ...] = option(doc="Views of a pair, in this order.", default=("src", "tgt"), min_length=1)
     dataset: str = option(doc="Path of the dataset in each file.", default="main", min_length=1)
-    decimals: int | None = option(doc="Digits after the point that fields keep; null: all.", default=None, ge=0, le=15)
+    decimals: int | None = option(
+        doc="Fields are stored to 10 to the power of minus this, in pixels; null: as they are.", default=None, ge=0, le=15
+    )
 
     def __attrs_post_init__(self) -> None:
         if self.images is None and self.field is None:

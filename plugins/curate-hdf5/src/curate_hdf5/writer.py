@@ -239,8 +239,9 @@ class Hdf5Writer(Writer):
         """How a stack of such arrays is stored while it grows: samples in chunks of their own, small ones several in one."""
         one = self.storage(shape, itemsize).chunks or chunk_shape(shape, itemsize, None)
         nbytes = int(np.prod(shape, dtype=np.int64)) * itemsize
-        if nbytes < _SMALL and self.chunks is None and self.patch is None:
-            return Storage((max(1, _SHARED_CHUNK // max(1, nbytes)), *one), self.compression, self.level, decimals=self.decimals)
+        shared = self.chunks is None and self.patch is None and self.decimals is None  # rounded floats are never encoded twice
+        if nbytes < _SMALL and shared:
+            return Storage((max(1, _SHARED_CHUNK // max(1, nbytes)), *one), self.compression, self.level)
         return Storage((1, *one), self.compression, self.level, decimals=self.decimals)
 
     def settled(self, shape: tuple[int, ...], itemsize: int) -> Storage:
