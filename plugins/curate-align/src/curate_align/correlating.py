@@ -15,6 +15,8 @@ _LEAST_SEEN = 0.25
 _LEAST_OVERLAP = 0.25
 _NEAR = 2
 _SAMPLED = 256
+_BLUR = 0.6
+"""Pixels, of the Gaussian that images are compared through."""
 _LEAST_COHERENT, _MOST_COHERENT = 0.02, 0.95
 
 
@@ -77,7 +79,7 @@ def _likeness(pair: Pair, rows: NDArray, columns: NDArray) -> NDArray:
 
     That is ``c**2 / (1 - c**2)`` over the power, ``c`` being the coherence of the images (Knapp and Carter 1976, doi
     10.1109/TASSP.1976.1162830): frequencies where noise prevails do not count, the others count alike. The coherence is measured over
-    rings of frequencies, once each block is shifted back by what its gradients say.
+    rings of frequencies, once each block is shifted back by what its gradients say. A Gaussian makes the peak as wide as a parabola needs.
     """
     band = _gradients(pair.block)
     spectra, visible = _spectra(pair, rows, columns)
@@ -95,6 +97,7 @@ def _likeness(pair: Pair, rows: NDArray, columns: NDArray) -> NDArray:
     coherent = np.clip(np.divide(shared, both, out=np.zeros_like(both), where=both > 0), _LEAST_COHERENT, _MOST_COHERENT) ** 2
     weight = coherent / (1 - coherent) / np.maximum(both, 1e-9 * both.max())
     weight[0] = 0
+    weight = weight * np.exp(-((2 * np.pi * _BLUR * np.arange(len(weight)) / pair.block) ** 2))
     return (weight / weight.max())[ring].astype(np.float32)
 
 
@@ -134,10 +137,10 @@ def _hann(block: int) -> NDArray:
 
 
 def _gradients(block: int) -> NDArray:
-    """(block, block // 2 + 1) float32: the squared gain of a gradient behind a Gaussian of 0.7 pixels."""
+    """(block, block // 2 + 1) float32: the squared gain of a gradient behind a Gaussian."""
     y, x = fft.fftfreq(block)[:, None], fft.rfftfreq(block)
     gradient = np.sin(np.pi * y) ** 2 + np.sin(np.pi * x) ** 2
-    gaussian = np.exp(-((2 * np.pi * 0.7) ** 2) * (y**2 + x**2))
+    gaussian = np.exp(-((2 * np.pi * _BLUR) ** 2) * (y**2 + x**2))
     return (gradient * gaussian).astype(np.float32)
 
 
