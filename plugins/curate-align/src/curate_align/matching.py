@@ -14,15 +14,17 @@ import numpy as np
 from attrs import frozen
 from scipy import ndimage  # noqa: TID253 - this module is imported where fields are made
 
-from curate_align.correlating import shifts_of
+from curate_align.correlating import Pair, shifts_of
 from curate_align.fields import warp
-from curate_align.smoothing import Nodes, smoothed, trusted
+from curate_align.smoothing import Nodes, noise_of, smoothed, trusted
 from curate_core import option
 from curate_core.arrays import NDArray
 
 _LEAST_SIDE = 16
-_ROUNDS = (2, 1)
-"""How often the field is refined at the coarser levels, and at the finest one."""
+_USUAL_NOISE = 0.25
+_UNKNOWN, _KNOWN = 1e-6, 1e-3
+"""How far a field of zeros, and the field of an earlier round, is trusted where blocks show nothing."""
+_ROUNDS = 2
 
 
 @frozen
@@ -33,15 +35,16 @@ class BlockMatching:
         block: side of the blocks at every level, an even number. Larger blocks bear more noise, smaller ones follow the field more closely.
         spacing: between the centres of neighbouring blocks, which are the nodes of the field.
         levels: of the pyramid, each half as large as the one before; fewer for images whose side would fall below 16 pixels.
-        max_displacement: vectors that differ by more from the previous field are not believed.
-        smoothness: how much the field resists bending, against blocks that correlate perfectly.
+        max_displacement: vectors that differ by more from the previous field are not believed. What can be found at all depends on the
+            coarsest level, too: about ``block / 2 * 2 ** (levels - 1)``, 112 pixels for the defaults and sides of 128 or more.
+        smoothness: how much the field resists bending. Blocks that are noisy, by the scatter of their own vectors, stiffen it further.
     """
 
     block: int = option(doc="Side of a block, pixels; even.", default=32, ge=8)
     spacing: int = option(doc="Distance between the centres of blocks, pixels.", default=16, ge=2)
     levels: int = option(doc="Levels of the pyramid, each half as large as the one before.", default=4, ge=1, le=12)
     max_displacement: float = option(doc="The longest vector, relative to the previous field, pixels.", default=64.0, gt=0)
-    smoothness: float = option(doc="Resistance of the field to bending, relative to blocks that correlate perfectly.", default=0.1, ge=0)
+    smoothness: float = option(doc="Resistance of the field to bending; 0: none to speak of.", default=1.0, ge=0)
 
     def __attrs_post_init__(self) -> None:
         if self.block % 2:
@@ -92,7 +95,7 @@ def match(
         vectors = nodes.zeros()
         if found is not None:  # pixel centres: 0 here lies at -0.25 one level up
             vectors = found[0].at(found[1], (nodes.rows - 0.5) / 2, (nodes.columns - 0.5) / 2)
-        for turn in range(_ROUNDS[level == 0]):
+        for turn in range(_ROUNDS):
             first = found is None and turn == 0
             vectors = _refined(one, two, field, nodes, vectors, level, first, options)
         found = nodes, vectors
@@ -119,17 +122,32 @@ def _refined(
     """
     size = 2.0**level
     own = (base + _dense(nodes, vectors, base.shape[1:])) / size
-    warped = warp(src, own)
+    warped = warp(np.stack([src[0] * src[1], src[1]]), own)
     np.divide(warped[0], warped[1], out=warped[0], where=warped[1] > 0)
     warped[1] *= warped[1] > 0.5
     most = options.block // 2 - 2 if first else options.block // 4
     reach = max(2, min(most, math.ceil(options.max_displacement / size) + 1))
-    found = shifts_of(warped, tgt, nodes.rows, nodes.columns, options.block, reach)
+    found = shifts_of(Pair(warped, tgt, options.block, reach), nodes.rows, nodes.columns)
     places = np.stack(np.broadcast_arrays(nodes.rows[:, None], nodes.columns)).astype(np.float64)
     total = found.shift + _sampled(own, places + found.shift)
     wanted = size * total - _sampled(base, places)
     trust = np.where(np.hypot(*wanted) <= options.max_displacement, found.trust, 0)
-    return smoothed(wanted, trusted(total, trust), options.smoothness)
+    trust = trusted(total, trust)
+    if not trust.any():
+        return vectors
+    stiffness = options.smoothness * _stiffening(noise_of(found.shift, trust)) / 4.0**level
+    return smoothed(wanted, trust, stiffness, nodes.zeros() if first else vectors, _UNKNOWN if first else _KNOWN)
+
+
+def _stiffening(noise: float) -> float:
+    """How much stiffer than usual a field is to be whose vectors have this noise, pixels of its level: by the ratio of variances.
+
+    Which is what the most likely field asks for, if second differences between nodes are about a quarter of a pixel. Those grow by 4 from
+    level to level, in pixels of the finest one, and the noise by 2, hence the stiffness falls by 4.
+    """
+    if math.isnan(noise):
+        return 1.0
+    return min(max(noise / _USUAL_NOISE, 0.4), 4.0) ** 2
 
 
 def _dense(nodes: Nodes, vectors: NDArray, shape: tuple[int, ...]) -> NDArray:

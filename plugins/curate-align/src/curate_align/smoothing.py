@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from attrs import frozen
 from scipy import interpolate, sparse  # noqa: TID253 - this module is imported where fields are made
@@ -10,7 +12,6 @@ from scipy.sparse.linalg import splu  # noqa: TID253 - likewise
 from curate_core.arrays import NDArray
 
 _MEMBRANE = 0.02
-_ANCHOR = 1e-6
 
 
 def trusted(vectors: NDArray, trust: NDArray, limit: float = 3.0, noise: float = 0.15) -> NDArray:
@@ -47,25 +48,44 @@ def trusted(vectors: NDArray, trust: NDArray, limit: float = 3.0, noise: float =
     return np.where(wrong, 0, trust)
 
 
-def smoothed(vectors: NDArray, trust: NDArray, smoothness: float) -> NDArray:
+def noise_of(vectors: NDArray, trust: NDArray) -> float:
+    """The standard deviation of the noise of vectors along one axis, in their unit; NaN where no 3 x 3 of them are trusted.
+
+    The mask of Immerkaer 1996 (doi 10.1006/cviu.1996.0060), a second difference along both axes at once, which leaves little of a smooth
+    field; by the median, so that outliers do not matter.
+    """
+    if min(trust.shape) < 3:
+        return math.nan
+    known = np.where(trust > 0, vectors, np.nan)
+    across = known[:, :, :-2] - 2 * known[:, :, 1:-1] + known[:, :, 2:]
+    both = across[:, :-2] - 2 * across[:, 1:-1] + across[:, 2:]
+    left = np.abs(both[np.isfinite(both)])
+    return float(np.median(left)) / (6 * 0.6745) if left.size else math.nan
+
+
+def smoothed(vectors: NDArray, trust: NDArray, smoothness: float, prior: NDArray, anchor: float) -> NDArray:
     """The smooth vectors that come nearest to those that are trusted.
 
-    Minimises ``sum(trust * |u - v|**2) + smoothness * (bending(u) + 0.02 * stretching(u))`` over all nodes: bending is the thin plate's,
-    the sum of squared second differences, which affine fields do not have; stretching that of first differences, which keeps large
-    areas without vectors from being carried away. Where there is no trust at all, the vectors are 0.
+    Minimises ``sum(trust * |u - v|**2 + anchor * |u - prior|**2) + smoothness * (bending(u) + 0.02 * stretching(u))`` over all nodes:
+    bending is the thin plate's, the sum of squared second differences, which affine fields do not have; stretching that of first
+    differences, which keeps large areas without vectors from being carried away. Trust is taken relative to its median over the nodes
+    that are trusted at all, so that a pair that correlates badly throughout is not smoothed more for that alone.
 
     Args:
         vectors: (2, ny, nx) float64; not read where trust is 0.
         trust: (ny, nx) float64, not negative.
-        smoothness: in units of trust; 0 or more.
+        smoothness: in units of the median trust; 0 or more.
+        prior: (2, ny, nx) what is expected of nodes without vectors.
+        anchor: how far the prior is trusted, in the same units; above 0.
 
     Returns:
         (2, ny, nx) float64, finite.
     """
     if not (trust > 0).any():
-        return np.zeros(vectors.shape)
-    matrix = (sparse.diags(trust.ravel() + _ANCHOR) + max(smoothness, 1e-3) * _stiffness(*trust.shape)).tocsc()
-    right = (np.where(trust > 0, vectors, 0) * trust).reshape(2, -1).T
+        return np.array(prior, np.float64)
+    trust = trust / np.median(trust[trust > 0])
+    matrix = (sparse.diags(trust.ravel() + anchor) + max(smoothness, 1e-3) * _stiffness(*trust.shape)).tocsc()
+    right = (np.where(trust > 0, vectors, 0) * trust + anchor * prior).reshape(2, -1).T
     solved = splu(matrix, permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True}).solve(np.ascontiguousarray(right))
     return np.asarray(solved.T.reshape(vectors.shape))
 
