@@ -168,7 +168,7 @@ class PointPairs(PairFinder):
         if (points.anchor or self.anchor) == "centre":
             src, tgt = src - half, tgt - half
         if self.permute:
-            src, tgt = (np.stack(both, axis=1).reshape(-1, 3) for both in ((src, tgt), (tgt, src)))
+            src, tgt = both_ways(src, tgt)
             number = np.repeat(number, 2)
         columns = {name: column[number] for name, column in points.columns.items()}
         return self.table(case, context, src, tgt, {"point": number, **columns})
@@ -190,6 +190,11 @@ class PointPairs(PairFinder):
             message = "points alone are no pairs"
             raise StepError(message, where=where, hint='give offsets, such as "offsets": [-1, -2, -3]')
         return points
+
+
+def both_ways(src: NDArray, tgt: NDArray) -> tuple[NDArray, NDArray]:
+    """Each pair, (n, 3) and (n, 3), and behind it the same the other way round: (2 n, 3) each."""
+    return np.stack([src, tgt], axis=1).reshape(-1, 3), np.stack([tgt, src], axis=1).reshape(-1, 3)
 
 
 def paired(points: Points, scale: NDArray, offsets: tuple[int, ...], snap_mip: int) -> tuple[NDArray, NDArray, NDArray]:

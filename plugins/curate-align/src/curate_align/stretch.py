@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 from attrs import frozen
 
-from curate_align.pairs import PairFinder
+from curate_align.pairs import PairFinder, both_ways
 from curate_core import Case, Context, RoiTable, option
 
 
@@ -44,5 +44,5 @@ class StretchPairs(PairFinder):
         src = np.stack([np.full(len(z), self.start[1]), np.full(len(z), self.start[0]), z], axis=1)
         tgt = src + np.array([0, 0, self.offset])
         if self.permute:
-            src, tgt = (np.stack(both, axis=1).reshape(-1, 3) for both in ((src, tgt), (tgt, src)))
+            src, tgt = both_ways(src, tgt)
         return self.table(case, context, src, tgt, {})
