@@ -18,6 +18,7 @@ from curate_core.roifile import load_rois
 from curate_core.testing import CommandTests, ImporterTests, run_spec
 
 TEMPLATE = Path(__file__).parents[3] / "specs/align/spec_template.json"
+STRETCH = Path(__file__).parents[3] / "specs/align/stretch.json"
 POINTS = (
     'Coordinate 1,Coordinate 2,Type,ID\n"(1030, 600, 104)",,Point,a1\n"(2310.5, 1540.25, 105)",,Point,b2\n"(1024, 512, 106)",,Point,c3\n'
 )
@@ -94,13 +95,11 @@ def test_states_need_the_voxel(tmp_path, capsys):
     words = ["--offsets", "1", "--voxel", "4", "4", "40"]
     assert filled(tmp_path, *words, points=STATE, name="state.json")["pairs"][0]["src"] == {"x_start": 1024, "y_start": 512, "z_start": 104}
     (tmp_path / "filled.json").unlink()
-    with pytest.raises(AssertionError):
-        filled(tmp_path, "--offsets", "1", points=STATE, name="state.json")
-    assert (
-        "count steps of 1 1 1 nm, which may not be voxels of mip 0 (say what those are, such as --voxel 1 1 1)" in capsys.readouterr().err
-    )
-    with pytest.raises(AssertionError):
-        filled(tmp_path, "--offsets", "1", "--voxel", "4", "0", "40", points=STATE, name="state.json")
+    assert create(tmp_path, "--offsets", "1", points=STATE, name="state.json") == 2
+    said = capsys.readouterr().err
+    assert "the places of the state count steps of 1 1 1 nm, which may not be voxels of mip 0" in said
+    assert "hint: say what those are, such as --voxel 1 1 1" in said
+    assert create(tmp_path, "--offsets", "1", "--voxel", "4", "0", "40", points=STATE, name="state.json") == 2
     assert "a voxel of 4 0 40 nm has no size" in capsys.readouterr().err
 
 
@@ -392,12 +391,12 @@ def test_pairs_outside_are_quarantined_one_by_one(layer, tmp_path):
 
 
 def test_a_stretch_of_the_volume(layer, tmp_path):
-    """specs/align/stretch.json"""
+    """By the spec that is shipped."""
     folder, volume = layer
     settings = [
         f"source.root={folder.parents[1]}", "rois.0.start=[640,1088]", "rois.0.z=[100,110]", "rois.0.size=[16,20]",
     ]  # fmt: skip
-    curate_core.run(TEMPLATE.with_name("stretch.json"), settings=settings, output=tmp_path / "out", workers=0)
+    curate_core.run(STRETCH, settings=settings, output=tmp_path / "out", workers=0)
     with h5py.File(tmp_path / "out/stretch.h5") as file:
         stack = file["main"][...]
     assert (stack.shape, stack.dtype) == ((9, 2, 16, 20), np.uint8)

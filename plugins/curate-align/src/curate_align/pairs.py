@@ -11,7 +11,7 @@ from attrs import frozen
 
 from curate_align.places import corner_of, pixels_of, snapped, steps_of
 from curate_align.points import Points, load_points
-from curate_align.splits import check_leaks, draw, locations
+from curate_align.splits import check_leaks, deal, locations
 from curate_core import Case, Context, Grid, RequestError, RoiFinder, RoiTable, StepError, View, option
 from curate_core.arrays import NDArray
 
@@ -94,7 +94,9 @@ class PairFinder(RoiFinder):
             return {"location": location}
         if self.splits is None:
             return {"location": location}
-        drawn = draw(found, src[rows], self.splits, context.rng)
+        places = boxes[0][np.unique(found, return_index=True)[1]].tolist()
+        chances = [context.rng("split", *place).random() for place in places]  # each by its own place: others change nothing
+        drawn = deal(found, np.array(chances), self.splits)
         split = np.zeros(len(src), drawn.dtype)
         split[rows] = drawn
         return {"location": location, "split": split if inside.all() else np.ma.MaskedArray(split, ~inside)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -45,17 +45,16 @@ def locations(src: NDArray, tgt: NDArray, extent: tuple[int, int], apart: int) -
     return order
 
 
-def draw(location: NDArray, src: NDArray, splits: Mapping[str, float], chance: Callable[..., np.random.Generator]) -> NDArray:
+def deal(location: NDArray, chances: NDArray, splits: Mapping[str, float]) -> NDArray:
     """A split for each pair, one for all of a location.
 
-    Locations are put in an order that is drawn, each by its own place, and dealt out so that each split gets its share of the pairs, as
-    nearly as whole locations allow.
+    Locations are dealt out in the order of their chances, so that each split gets its share of the pairs, as nearly as whole locations
+    allow.
 
     Args:
-        location: (n,) int64.
-        src: (n, 3) int64, least corners.
+        location: (n,) int64, of m locations.
+        chances: (m,) float64, a random number each.
         splits: name -> share; the shares add up to 1.
-        chance: key -> generator.
 
     Returns:
         (n,) text.
@@ -63,9 +62,7 @@ def draw(location: NDArray, src: NDArray, splits: Mapping[str, float], chance: C
     names = np.array(list(splits))
     if not len(location):
         return np.zeros(0, names.dtype)
-    _, first, counts = np.unique(location, return_index=True, return_counts=True)
-    drawn = [chance("split", *src[row].tolist()).random() for row in first]
-    order = np.argsort(drawn, kind="stable")
+    counts, order = np.bincount(location), np.argsort(chances, kind="stable")
     middle = np.empty(len(order))
     middle[order] = (np.cumsum(counts[order]) - counts[order] / 2) / counts.sum()
     edges = np.cumsum(list(splits.values()))[:-1]
