@@ -229,7 +229,6 @@ DRAWING = {
         "rois": [
             {
                 "use": "point-pairs",
-                "layer": "em",
                 "pairs": [[[x, y, 0], [x, y, 1]] for x in (0, 6, 12, 18) for y in (0, 8)],
                 "size": [8, 6],
                 "splits": {"train": 0.5, "val": 0.5},
