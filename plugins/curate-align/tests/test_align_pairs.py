@@ -238,6 +238,21 @@ def test_an_annotation_layer_that_is_not_there(tmp_path):
         load_points(written(tmp_path, state(), "state.json"), "b")
 
 
+def test_a_folder_with_a_file_for_each_case(tmp_path):
+    (tmp_path / "places").mkdir()
+    options = {"points": str(tmp_path / "places"), "size": [8, 8], "offsets": [1]}
+    with pytest.raises(
+        StepError, match="the folder has 0 files of points for the case site.*put one there: site with .csv, .tsv, .txt, .json"
+    ):
+        find(volume(), **options)
+    written(tmp_path / "places", table(["(1, 2, 3)"]), "site.csv")
+    written(tmp_path / "places", table(["(9, 2, 3)"]), "other.csv")
+    assert find(volume(), **options)[0].views[0].start.tolist() == [[3, 2, 1]]
+    written(tmp_path / "places", [{"point": [1, 2, 3]}], "site.json")
+    with pytest.raises(StepError, match="2 files of points"):
+        find(volume(), **options)
+
+
 # Places.
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from attrs import frozen
 
 from curate_align.places import corner_of, pixels_of, snapped, steps_of
-from curate_align.points import Points, load_points
+from curate_align.points import Points, file_of, load_points
 from curate_align.splits import check_leaks, deal, locations
 from curate_core import Case, Context, Grid, RequestError, RoiFinder, RoiTable, StepError, View, option
 from curate_core.arrays import NDArray
@@ -128,7 +128,7 @@ class PointPairs(PairFinder):
     """Pairs of sections at places that people collected, in neuroglancer or in a table.
 
     ``points`` is what neuroglancer exports (a CSV with ``Coordinate 1``), a CSV with x0, y0, z0, annotations or a whole state of
-    neuroglancer as JSON, or a specification of pairs. Places count voxels of mip 0 of the volume, wherever its layers begin; a place in
+    neuroglancer as JSON, a specification of pairs, or a folder of such files. Places count voxels of mip 0 of the volume, wherever its layers begin; a place in
     between belongs to the voxel that it lies in. From each point, each of ``offsets`` makes a pair: the section of the point, ``src``, and
     the one so many further on, ``tgt``; ``permute`` adds (tgt, src). Sections are cut in 2D.
 
@@ -143,7 +143,9 @@ class PointPairs(PairFinder):
     """
 
     version: ClassVar[int] = 1
-    points: Path | None = option(doc="File of points or of pairs; null: see pairs.", default=None, content=True)
+    points: Path | None = option(
+        doc="File of points or of pairs, or a folder with one for each case, called as it is; null: see pairs.", default=None, content=True
+    )
     pairs: tuple[tuple[Place, Place], ...] = option(doc="Pairs written out: [[x, y, z], [x, y, z]] each.", default=())
     annotations: str | None = option(doc="Annotation layer of a state that has several.", default=None)
     offsets: tuple[int, ...] = option(doc="Sections from a point's to the other of a pair; one pair each.", default=())
@@ -181,7 +183,7 @@ class PointPairs(PairFinder):
             points = Points(src, tgt)
         else:
             try:
-                points = load_points(self.points, self.annotations)
+                points = load_points(file_of(self.points, case.id), self.annotations)
             except RequestError as error:
                 raise StepError(error.message, where=error.where or f"case {case.id}", hint=error.hint) from error
         if (points.tgt is None) == (not self.offsets):

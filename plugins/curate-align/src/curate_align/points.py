@@ -18,6 +18,7 @@ from curate_core.builtin.table import parse_value, read_table
 from curate_core.jsonfile import parse_json
 
 _COORDINATE = "coordinate 1"
+_SUFFIXES = (".csv", ".tsv", ".txt", ".json")
 _TABLES = (("x0", "y0", "z0"), ("x", "y", "z"))
 _OWN = {
     "x", "y", "z", "tgt_x", "tgt_y", "tgt_z", "first_x", "first_y", "first_z", "point", "pair", "location", "case", "roi", "id", "array",
@@ -49,6 +50,21 @@ class Points:
         return len(self.src)
 
 
+def file_of(path: Path, case: str) -> Path:
+    """The file itself, or the one in a folder that is called as the case.
+
+    Raises:
+        RequestError: there is none in the folder, or there are several.
+    """
+    if not path.is_dir():
+        return path
+    found = [path / f"{case}{suffix}" for suffix in _SUFFIXES if (path / f"{case}{suffix}").is_file()]
+    if len(found) != 1:
+        message = f"the folder has {len(found)} files of points for the case {case}"
+        raise RequestError(message, where=str(path), hint=f"put one there: {case} with {', '.join(_SUFFIXES)}")
+    return found[0]
+
+
 def load_points(path: Path, annotations: str | None = None) -> Points:
     """The places in a file.
 
@@ -63,7 +79,7 @@ def load_points(path: Path, annotations: str | None = None) -> Points:
     if not path.is_file():
         message = "there is no such file of points"
         raise RequestError(message, where=str(path))
-    if suffix in (".csv", ".tsv", ".txt"):
+    if suffix in _SUFFIXES[:3]:
         points = _table(path)
     elif suffix == ".json":
         points = _json(path, annotations)
