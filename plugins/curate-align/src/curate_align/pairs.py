@@ -128,9 +128,9 @@ class PointPairs(PairFinder):
     """Pairs of sections at places that people collected, in neuroglancer or in a table.
 
     ``points`` is what neuroglancer exports (a CSV with ``Coordinate 1``), a CSV with x0, y0, z0, annotations or a whole state of
-    neuroglancer as JSON, a specification of pairs, or a folder of such files. Places count voxels of mip 0 of the volume, wherever its layers begin; a place in
-    between belongs to the voxel that it lies in. From each point, each of ``offsets`` makes a pair: the section of the point, ``src``, and
-    the one so many further on, ``tgt``; ``permute`` adds (tgt, src). Sections are cut in 2D.
+    neuroglancer as JSON, a specification of pairs, or a folder of such files. Places count voxels of mip 0 of the volume, wherever its
+    layers begin; a place in between belongs to the voxel that it lies in. From each point, each of ``offsets`` makes a pair: the section of
+    the point, ``src``, and the one so many further on, ``tgt``; ``permute`` adds (tgt, src). Sections are cut in 2D.
 
     Each pair has the attributes x, y, z and tgt_x, tgt_y, tgt_z (least corners, voxels of mip 0), first_x, first_y, first_z (those of the
     first pair), ``pair`` and ``point`` (numbers), ``location`` (pairs that overlap have one), and the file's other columns. A pair that
