@@ -56,9 +56,13 @@ class RoiFinderTests:
         return make_case(values(self.shape, self.dtype, self.component.__name__), self.axes, self.spacing)
 
     def find(self, case: Case, seed: int = 0) -> RoiTable:
-        """The ROIs of a case."""
+        """The ROIs of a case, without those that the finder refuses."""
         finder = self.finder()
-        return finder.find(case, context("rois", seed, case=case.id, state=finder.setup(Worker())))
+        given = context("rois", seed, case=case.id, state=finder.setup(Worker()))
+        table = finder.find(case, given)
+        beyond = [row for row in given.rejected if not 0 <= row < len(table)]
+        assert not beyond, f"{self._name} refuses row {beyond[:1]} of {len(table)}"
+        return table.take(np.setdiff1d(np.arange(len(table)), list(given.rejected))) if given.rejected else table
 
     @property
     def _name(self) -> str:

@@ -37,7 +37,7 @@ ROOT = Path(__file__).parents[2]
 SPECS = {
     path.relative_to(ROOT / "specs").with_suffix("").as_posix(): path
     for path in sorted((ROOT / "specs").rglob("*.json"))
-    if path.name != "curate.schema.json"
+    if path.name not in ("curate.schema.json", "spec_template.json")  # the latter is a form of another system
 }
 SHUFFLED = '''
 """An engine that does units in this process, in a seeded random order, and reports them in another."""
@@ -225,6 +225,17 @@ DRAWING = {
         "write": [{"use": "npy", "path": "{case}/{id}.npy"}],
     },
     ("filter", "limit"): {"filter": [{"use": "limit", "count": 4}], "write": [{"use": "npy"}]},
+    ("roi_finder", "point-pairs"): {
+        "rois": [
+            {
+                "use": "point-pairs",
+                "pairs": [[[x, y, 0], [x, y, 1]] for x in (0, 6, 12, 18) for y in (0, 8)],
+                "size": [8, 6],
+                "splits": {"train": 0.5, "val": 0.5},
+            }
+        ],
+        "write": [{"use": "npy", "path": "{case}/{roi}/{array}.npy"}],
+    },
 }
 """Specs of components that draw and that no shipped spec has; ``Lab`` completes them."""
 

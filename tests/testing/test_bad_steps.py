@@ -132,7 +132,33 @@ class Reading(RoiFinder):
         return boxes(case, place, 1)
 
 
+@frozen
+class Refusing(RoiFinder):
+    """Refuses what leaves the layer."""
+
+    last: int = 0
+
+    def find(self, case: Case, context: Context) -> RoiTable:
+        starts = [[0, 0, 0], [7, 30, 39], [1, 1, 1]]
+        for row in np.flatnonzero((np.array(starts) + 3 > case.image().array.shape).any(axis=1)):
+            context.reject(row, "it leaves the layer")
+        if len(case.image().array) > 1 and self.last:
+            context.reject(self.last, "it is not there")
+        return boxes(case, starts)
+
+
+@frozen
+class Miscounting(Refusing):
+    """Refuses a row that it has not."""
+
+    last: int = 3
+
+
 ALONE = "test_nothing_to_find"
+
+
+def test_a_finder_may_refuse_rois(tmp_path):
+    assert failures(tmp_path, RoiFinderTests, Refusing) == {}
 
 
 @pytest.mark.parametrize(
@@ -144,6 +170,7 @@ ALONE = "test_nothing_to_find"
         (Outside, {}, "test_boxes_lie_inside", "Outside: ROI [1] ([7, 30, 39] to [10, 33, 42]) leaves the layer of shape [9, 33, 41]"),
         (Negative, {}, "test_boxes_lie_inside", "Negative: ROI [0] ([-1, -1, -1] to [2, 2, 2]) leaves the layer"),
         (Outside, {}, ALONE, "Outside in a layer of one voxel: ROIs leave it"),
+        (Miscounting, {}, "test_gives_a_table", "Miscounting refuses row [3] of 3"),
         (Elsewhere, {}, "test_boxes_lie_inside", "Elsewhere cuts layer 'mask', the case has image"),
         (Lister, {}, "test_gives_a_table", "Lister.find gave list, expected a RoiTable"),
         (Blind, {}, "test_gives_a_table", "Blind finds nothing in the case of this test; give it one in which it does"),

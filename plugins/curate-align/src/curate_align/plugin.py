@@ -31,7 +31,7 @@ def curate_register_preprocessors() -> Iterator[Provider]:
 
 @hookimpl
 def curate_register_roi_finders() -> Iterator[Provider]:
-    """Where pairs lie."""
+    """Pairs of sections."""
     yield Provider("roi_finder", "point-pairs", "Pairs of sections at places from neuroglancer or a table.", f"{_HERE}.pairs:PointPairs")
     yield Provider("roi_finder", "stretch-pairs", "Pairs of consecutive sections of one box.", f"{_HERE}.stretch:StretchPairs")
 
@@ -54,3 +54,15 @@ def curate_register_transforms() -> Iterator[Provider]:
 def curate_register_writers() -> Iterator[Provider]:
     """The files that aligners are trained on."""
     yield Provider("writer", "pair-hdf5", "Two HDF5 files of pairs: images and fields.", f"{_HERE}.writer:PairHdf5Writer")
+
+
+@hookimpl
+def curate_register_importers() -> Iterator[Provider]:
+    """Configurations of other systems."""
+    yield Provider("importer", "metroem", "The specification of a dataset of metroem.", f"{_HERE}.metroem:Metroem")
+
+
+@hookimpl
+def curate_register_commands() -> Iterator[Provider]:
+    """Specifications from points."""
+    yield Provider("command", "create-spec", "Fill metroem's template of a dataset with pairs.", f"{_HERE}.createspec:CreateSpec")
