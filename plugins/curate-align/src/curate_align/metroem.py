@@ -78,10 +78,10 @@ class Metroem(Importer):
         if reference is not None:
             rois["layers"] = [*own, *(["mask"] if masks else [])]
         corner = "x{first_x}_y{first_y}_z{first_z}_MIP" + str(dst_mip)
-        write: dict[str, Any] = {"use": "pair-hdf5", "image": f"{corner}.h5"}
-        transform: list[Any] = [{**normalize, "black": 0}]
+        write: dict[str, Any] = {"use": "pair-hdf5", "images": f"{corner}.h5"}
+        transform: list[Any] = [normalize]
         if field is not None:
-            transform = [_follow(field, size, dst_mip), *transform, {"use": "warp", "view": "tgt"}]
+            transform = [_follow(field, size, dst_mip, masked=bool(masks)), *transform, {"use": "warp", "view": "tgt"}]
             write["field"] = f"field_0_{corner}_test.h5"
         return {
             "version": 1,
@@ -107,7 +107,7 @@ class Metroem(Importer):
         return {"pairs": pairs} if anchor == "corner" else {"pairs": pairs, "anchor": anchor}
 
 
-def _follow(field: Mapping[str, Any], size: tuple[int, int], dst_mip: int) -> dict[str, Plain]:
+def _follow(field: Mapping[str, Any], size: tuple[int, int], dst_mip: int, *, masked: bool) -> dict[str, Plain]:
     """The transform that takes the field's translation out, which is a multiple of a pixel of its reference."""
     reference = field.get("reference") or {}
     if reference.get("path", field["path"]) != field["path"]:
@@ -117,7 +117,8 @@ def _follow(field: Mapping[str, Any], size: tuple[int, int], dst_mip: int) -> di
         message = f"the reference of the field is brought to mip {reference['dst_mip']}, the field to {dst_mip}"
         raise _wrong("field.reference.dst_mip", message, "bring both to one mip, and give x_size and y_size in its pixels")
     step = reference.get("src_mip", field["src_mip"])
-    return {"use": "follow-field", "field": "field", "reference_size": _reference_size(field, size), "step_mip": step}
+    others: dict[str, Plain] = {"others": ["mask"]} if masked else {}
+    return {"use": "follow-field", "field": "field", **others, "reference_size": _reference_size(field, size), "step_mip": step}
 
 
 def _reference(image: Mapping[str, Any], dst_mip: int) -> dict[str, Any] | None:
