@@ -1,15 +1,19 @@
 """The whole path on layers that cloud-volume wrote: three points, offsets -1 -2 -3 permuted, against plain numpy."""
 
+import hashlib
 import json
 import warnings
 
 import h5py
 import numpy as np
 import pytest
+from curate_align.pairfiles import PairFiles, PairHdf5Reader
 from scipy import ndimage
 
 import curate_core
-from curate_core.runner import run
+from curate_core import LayerSource, RequestError, SourceError
+from curate_core.cli.main import main
+from curate_core.runner import commit, run, run_shard
 
 OFFSET = (512, 1024, 100)  # of mip 0, x, y, z
 SIZE = (256 * 32, 256 * 32, 12)
@@ -192,3 +196,129 @@ def test_eighteen_pairs_as_plain_numpy_has_them(site, tmp_path, with_field):
     assert (rows[0]["attributes"]["x"], rows[0]["attributes"]["y"], rows[0]["attributes"]["z"]) == (1280, 2816, 106)
     assert not any((tmp_path / "out").rglob("*.partial"))
     assert json.loads((tmp_path / "out" / "dataset.json").read_text())
+
+
+def digests(folder):
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.glob("*.h5"))}
+
+
+def test_the_commands_of_the_document_as_ours(site, tmp_path, monkeypatch, capsys):
+    """create_spec, make_dataset, and generate_fields over four shards, joined; then the same pairs by a list of ROIs."""
+    folder, _ = site
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "layers").symlink_to(folder / "layers")
+    volumes = {
+        "image": {"path": "file://layers/image", "src_mip": 5},
+        "field": {"path": "file://layers/field", "src_mip": 8},
+    }
+    for name, volume in volumes.items():
+        volumes[name] = {**volume, "reference": {**volume, "dst_mip": 5, "x_size": 96, "y_size": 96}}
+    masks = [{"path": f"file://layers/{name}", "src_mip": MIPS[name], "threshold": 178} for name in ("fold", "tissue")]
+    template = {**volumes, "masks": masks, "max_mip": 8, "dst_mip": 5, "x_size": 64, "y_size": 64, "pairs": []}
+    (tmp_path / "spec_template.json").write_text(json.dumps(template))
+    points = ["--points_path", str(folder / "points.csv"), "--offsets", "-1", "-2", "-3", "--permute_pairs"]
+    assert main(["create-spec", "--src_spec_path", "./spec_template.json", "--dst_spec_path", "filled.json", *points]) == 0
+    assert len(json.loads((tmp_path / "filled.json").read_text())["pairs"]) == 18
+    assert main(["import", "metroem", "filled.json", "-o", "spec.json", "--points", "filled.json"]) == 0
+    assert main(["run", "spec.json", "--workers", "2", "-q", "--output", "made"]) == 0
+    made = digests(tmp_path / "made")
+    assert list(made) == [f"field_0_{STEM}_test.h5", f"{STEM}.h5"]
+
+    own = {**spec(folder, True), "output": "own"}
+    own["transform"][0]["step_mip"] = 8
+    (tmp_path / "own.json").write_text(json.dumps(own))
+    assert main(["rois", "own.json", "-o", "pairs.jsonl", "-q"]) == 0
+    (tmp_path / "listed.json").write_text(json.dumps({**own, "rois": [{"use": "list", "file": "pairs.jsonl"}], "output": "listed"}))
+    for name in ("own", "listed"):
+        assert main(["run", f"{name}.json", "-q"]) == 0
+        for path, key in ((f"{STEM}.h5", "main"), (f"field_0_{STEM}_test.h5", "main")):
+            with h5py.File(tmp_path / "made" / path) as one, h5py.File(tmp_path / name / path) as other:
+                np.testing.assert_array_equal(one[key][:], other[key][:])
+
+    fields = {
+        "version": 1, "name": "fields", "seed": 0,
+        "source": {"use": "pair-files", "images": f"made/{STEM}.h5", "fields": f"made/field_0_{STEM}_test.h5"},
+        "read": {"*": {"use": "pair-hdf5"}}, "rois": [{"use": "each", "axis": "n"}],
+        "transform": [{"use": "block-matching", "previous": "field", "block": 16, "pairs": 5, "src_mip": 6, "dst_mip": 4}],
+        "write": [{"use": "pair-hdf5", "images": None, "field": "field_1.h5", "field_array": "field"}],
+    }  # fmt: skip
+    run({**fields, "output": "whole"}, folder=tmp_path, workers=0)
+    parts = {**fields, "output": "parts"}
+    rounds = [[run_shard(parts, f"{i}/4", folder=tmp_path).units_done for i in (3, 1, 4, 2)] for _ in range(2)]
+    assert [sorted(done) for done in rounds] == [[0, 0, 0, 1], [1, 1, 1, 1]], "one part finds the pairs of the file, then all share them"
+    assert commit(parts, folder=tmp_path).written == 18
+    assert digests(tmp_path / "parts") == digests(tmp_path / "whole")
+    with h5py.File(tmp_path / "whole" / "field_1.h5") as file:
+        assert (file["main"].shape, file["main"].dtype) == ((18, 2, 256, 256), np.float32)
+        first = file["main"][:]
+    other = {**fields["transform"][0], "pairs": 18}
+    run({**fields, "transform": [other], "output": "one"}, folder=tmp_path, workers=0)
+    with h5py.File(tmp_path / "one" / "field_1.h5") as file:
+        np.testing.assert_array_equal(file["main"][:], first, "units of another size")
+
+
+def test_a_second_stage_reads_the_fields_of_the_first(site, tmp_path):
+    rng = np.random.default_rng(5)
+    base = ndimage.gaussian_filter(rng.normal(size=(2, 96, 96)), (0, 1.5, 1.5)).astype(np.float32)
+    rows, columns = np.mgrid[:96, :96]
+    truth = np.stack([3 + 2 * np.sin(rows / 20), -4 + 1.5 * np.cos(columns / 15)])
+    images = np.stack([base, [ndimage.map_coordinates(image, [rows + truth[0], columns + truth[1]], order=3) for image in base]], axis=1)
+    with h5py.File(tmp_path / "pairs.h5", "w") as file:
+        file["img"] = images.swapaxes(2, 3)
+    spec = {
+        "version": 1, "name": "stage", "source": {"use": "pair-files", "images": "pairs.h5"}, "read": {"*": {"use": "pair-hdf5"}},
+        "rois": [{"use": "each", "axis": "n"}], "transform": [{"use": "block-matching"}],
+        "write": [{"use": "pair-hdf5", "images": None, "field": "field.h5", "field_array": "field"}],
+    }  # fmt: skip
+    run({**spec, "output": "one"}, folder=tmp_path, workers=0)
+    spec["source"]["fields"] = "one/field.h5"
+    spec["transform"] = [{"use": "block-matching", "previous": "field", "block": 16, "spacing": 8, "levels": 1, "max_displacement": 4}]
+    run({**spec, "output": "two"}, folder=tmp_path, workers=0)
+    errors = []
+    for stage in ("one", "two"):
+        with h5py.File(tmp_path / stage / "field.h5") as file:
+            found = file["main"][:].swapaxes(2, 3)[:, :, 12:-12, 12:-12]
+        errors.append(float(np.abs(found - truth[:, 12:-12, 12:-12]).mean()))
+    assert errors[0] < 0.3
+    assert errors[1] < 0.3
+    with h5py.File(tmp_path / "one" / "field.h5") as one, h5py.File(tmp_path / "two" / "field.h5") as two:
+        assert np.abs(one["main"][:] - two["main"][:]).max() > 1e-3
+
+
+def test_a_pair_over_the_edge_costs_only_itself(site, tmp_path):
+    folder, _ = site
+    given = spec(folder, True)
+    (tmp_path / "points.csv").write_text("x0,y0,z0,site\n1512,3024,106,a\n8600,3024,106,b\n1512,3024,100,c\n")
+    given["rois"][0]["points"] = "points.csv"
+    summary = run({**given, "output": "out"}, folder=tmp_path)
+    rows = list(curate_core.open(tmp_path / "out").quarantined())
+    assert (summary.written, summary.quarantined_samples, summary.exit_code) == (6, 12, 1)
+    reasons = {row["reason"] for row in rows}
+    assert any("x 8448, y 2816, z 106" in reason and "leaves the layer 'image'" in reason for reason in reasons), reasons
+    assert any("z 97" in reason for reason in reasons)
+
+
+def test_files_of_pairs_that_are_none(tmp_path):
+    for name, values in (("flat", np.zeros((3, 2, 4))), ("text", np.array([b"a"]))):
+        with h5py.File(tmp_path / f"{name}.h5", "w") as file:
+            file["main"] = values
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["data"] = np.zeros((2, 2, 4, 4))
+    reader = PairHdf5Reader()
+    for name, text in (
+        ("flat", r"main holds float64 of the shape \(3, 2, 4\), expected numbers of \(n, 2, x, y\)"),
+        ("text", r"main holds .* of the shape \(1,\)"),
+        ("other", "there is no dataset main or img; the file has data .*name it with"),
+    ):
+        with pytest.raises(SourceError, match=text):
+            reader.open(LayerSource((tmp_path / f"{name}.h5",)), None)
+    with pytest.raises(SourceError, match="reads one file a layer, got 2"):
+        reader.open(LayerSource((tmp_path / "flat.h5", tmp_path / "other.h5")), None)
+    assert reader.sniff(tmp_path / "flat.h5") is None
+    (tmp_path / "rubbish.h5").write_text("rubbish")
+    assert reader.sniff(tmp_path / "rubbish.h5") == "has no HDF5 signature"
+    with pytest.raises(RequestError, match=r"source.images: there is no file .*none\*.h5"):
+        PairFiles(images=tmp_path / "none*.h5").find()
+    with pytest.raises(RequestError, match="source.fields: 3 files of images and 1 of fields do not belong together"):
+        PairFiles(images=tmp_path / "[fto]*.h5", fields=tmp_path / "flat.h5").find()
+    assert [case.id for case in PairFiles(images=tmp_path / "[fto]*.h5").find()] == ["flat", "other", "text"]

@@ -14,6 +14,7 @@ from curate_align.places import corner_of, pixels_of, snapped
 from curate_align.points import load_points
 from curate_align.splits import locations
 from curate_align.stretch import StretchPairs
+from scipy.sparse.csgraph import connected_components
 
 import curate_core
 from curate_core import Grid, RequestError, StepError
@@ -534,3 +535,28 @@ def test_a_leak_is_refused(tmp_path, second, options, leak):
     said = f"case site: a leak: pair 1 at x 0, y 0, z 4 in the split train and pair 2 at {place} in val show the same tissue"
     with pytest.raises(StepError, match=said):
         find(volume(), **options)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_locations_are_connected_components(seed, monkeypatch):
+    """Against scipy's, by both ways of finding neighbours."""
+    rng = np.random.default_rng(seed)
+    src = rng.integers(0, 60, (80, 3)) * [10, 10, 1]
+    tgt = src + [0, 0, 1] * rng.integers(-2, 3, (80, 1))
+    found = locations(src, tgt, (40, 30), 2)
+    boxes = np.concatenate([src, tgt])
+    apart = np.abs(boxes[:, None] - boxes)
+    joined = (apart < [40, 30, 3]).all(axis=2)
+    joined[np.arange(80), np.arange(80, 160)] = True
+    _, labels = connected_components(joined, directed=False)
+    assert len(np.unique(found)) > 1
+    assert ((found[:, None] == found) == (labels[:80, None] == labels[:80])).all()
+    assert list(dict.fromkeys(found.tolist())) == list(range(found.max() + 1)), "numbered as they appear"
+    monkeypatch.setattr("curate_align.splits._FEW", 0)
+    np.testing.assert_array_equal(locations(src, tgt, (40, 30), 2), found)
+
+
+def test_a_chain_of_boxes_is_one_location():
+    src = np.stack([np.random.default_rng(0).permutation(500) * 7, np.zeros(500, int), np.zeros(500, int)], axis=1)
+    assert locations(src, src + [0, 0, 1], (8, 8), 1).max() == 0
+    assert locations(src, src + [0, 0, 1], (7, 8), 1).max() == 499

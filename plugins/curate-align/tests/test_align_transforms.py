@@ -8,6 +8,7 @@ import pytest
 from curate_align.blockmatching import BlockMatchingField
 from curate_align.fieldmodel import ModelField
 from curate_align.following import FollowField
+from curate_align.matching import BlockMatching
 from curate_align.referencing import NormalizeByReference
 from curate_align.warping import Warp
 from curate_align.writer import PairHdf5Writer
@@ -242,6 +243,12 @@ def test_what_the_writer_refuses(tmp_path):
 # fields
 
 
+def test_the_defaults_are_those_of_the_algorithm():
+    ours, theirs = BlockMatchingField(), BlockMatching()
+    for name in ("block", "spacing", "levels", "max_displacement", "smoothness"):
+        assert getattr(ours, name) == getattr(theirs, name)
+
+
 class TestBlockMatching(TransformTests):
     component = BlockMatchingField
     options: ClassVar = {"src": "image", "tgt": "image"}
@@ -304,14 +311,15 @@ def test_models_of_pytorch(tmp_path):
 
     class Shift(torch.nn.Module):
         def forward(self, src, tgt, previous):
+            assert src.shape[-2:] == (20, 16), "x, y"
             return previous + torch.cat([src - tgt, tgt], dim=1)
 
     class Wrong(torch.nn.Module):
         def forward(self, src, tgt, previous):
             return src
 
-    plane = torch.zeros(1, 1, 16, 20)
-    inputs = (plane, plane + 1, torch.zeros(1, 2, 16, 20))
+    plane = torch.zeros(1, 1, 20, 16)
+    inputs = (plane, plane + 1, torch.zeros(1, 2, 20, 16))
     torch.jit.save(torch.jit.trace(Shift(), inputs), tmp_path / "shift.pt")
     torch.jit.save(torch.jit.trace(Wrong(), inputs), tmp_path / "wrong.pt")
     torch.export.save(torch.export.export(Shift(), inputs), tmp_path / "shift.pt2")

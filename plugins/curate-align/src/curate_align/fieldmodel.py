@@ -19,9 +19,9 @@ _SUFFIXES = (".pt2", ".pt", ".ts")
 class ModelField(FieldGenerator):
     """Makes fields with a model: an exported program of PyTorch (``.pt2``), or TorchScript (``.pt``, ``.ts``).
 
-    The model is called with ``src`` and ``tgt``, (1, 1, y, x), and the previous field, (1, 2, y, x), zeros where there is none, in float32;
-    it returns the field, (1, 2, y, x). Vectors are in pixels, channel 0 along y and channel 1 along x. ``model`` is the file, or a folder
-    with ``<stage>/<checkpoint_name>.pt2`` (or ``.pt``, ``.ts``). Loading a model runs its code: use those that you trust. Needs PyTorch.
+    The model is called as metroem's are trained, on arrays as their files have them: with ``src`` and ``tgt``, (1, 1, x, y), and the previous
+    field, (1, 2, x, y), zeros where there is none, all float32; it returns the field, (1, 2, x, y). Vectors are in pixels, channel 0 along
+    y, the last axis, and channel 1 along x, as torchfields counts components. ``model`` is the file, or a folder with ``<stage>/<checkpoint_name>.pt2`` (or ``.pt``, ``.ts``). Loading a model runs its code: use those that you trust. Needs PyTorch.
 
     Example::
 
@@ -84,7 +84,8 @@ class ModelField(FieldGenerator):
 
         model, device = state
         earlier = np.zeros((2, *src.shape), np.float32) if previous is None else previous
-        given = [torch.from_numpy(np.ascontiguousarray(values))[None].to(device) for values in (src[None], tgt[None], earlier)]
+        stored = (values.swapaxes(-1, -2) for values in (src[None], tgt[None], earlier))
+        given = [torch.from_numpy(np.ascontiguousarray(values))[None].to(device) for values in stored]
         try:
             with torch.inference_mode():
                 found = model(*given)
@@ -92,9 +93,9 @@ class ModelField(FieldGenerator):
             raise
         except Exception as error:  # a model is a stranger's code
             message = f"the model fails for images of {src.shape}: {type(error).__name__}: {str(error).partition(chr(10))[0]}"
-            raise StepError(message, hint="it is called with src and tgt, (1, 1, y, x), and a field, (1, 2, y, x)") from error
+            raise StepError(message, hint="it is called with src and tgt, (1, 1, x, y), and a field, (1, 2, x, y)") from error
         if not isinstance(found, torch.Tensor) or found.ndim != 4 or len(found) != 1:
             shape = tuple(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
-            message = f"the model returned {shape}, expected a field (1, 2, y, x)"
+            message = f"the model returned {shape}, expected a field (1, 2, x, y)"
             raise StepError(message)
-        return np.asarray(found[0].float().cpu().numpy())
+        return np.asarray(found[0].float().cpu().numpy()).swapaxes(-1, -2)

@@ -9,6 +9,8 @@ import numpy as np
 from curate_core import StepError
 from curate_core.arrays import NDArray
 
+_FEW = 1000
+"""Boxes that are compared each with each."""
 _NEARLY_ONE = 1 - 1e-9
 """Between the largest distance of boxes that overlap, (n - 1) / n of their length, and 1."""
 
@@ -27,22 +29,39 @@ def locations(src: NDArray, tgt: NDArray, extent: tuple[int, int], apart: int) -
     Returns:
         (n,) int64, from 0 on in the order in which they appear.
     """
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-    from scipy.spatial import cKDTree
-
     count = len(src)
     if not count:
         return np.zeros(0, np.int64)
     boxes, which = np.unique(np.concatenate([src, tgt]), axis=0, return_inverse=True)
     which = which.reshape(-1)
-    near = cKDTree(boxes / [*extent, apart + 1]).query_pairs(_NEARLY_ONE, p=np.inf, output_type="ndarray")
-    edges = np.concatenate([near.reshape(-1, 2), np.stack([which[:count], which[count:]], axis=1)])
-    graph = coo_array((np.ones(len(edges), np.int8), (edges[:, 0], edges[:, 1])), shape=(len(boxes), len(boxes)))
-    _, labels = connected_components(graph, directed=False)
+    near = _near(boxes / [*extent, apart + 1])
+    labels = _components(len(boxes), np.concatenate([near, np.stack([which[:count], which[count:]], axis=1)]))
     _, first, number = np.unique(labels[which[:count]], return_index=True, return_inverse=True)
     order: NDArray = np.argsort(np.argsort(first))[number.reshape(-1)].astype(np.int64)
     return order
+
+
+def _near(places: NDArray) -> NDArray:
+    """(m, 2) int64: pairs of places (n, 3) that are less than 1 apart along every axis."""
+    if len(places) <= _FEW:  # scipy takes longer to load than they take
+        apart = np.abs(places[:, None] - places).max(axis=2)
+        return np.argwhere(np.triu(apart <= _NEARLY_ONE, 1))
+    from scipy.spatial import cKDTree
+
+    found: NDArray = cKDTree(places).query_pairs(_NEARLY_ONE, p=np.inf, output_type="ndarray")
+    return found.reshape(-1, 2)
+
+
+def _components(count: int, edges: NDArray) -> NDArray:
+    """(count,) int64: the least node that each node is connected to by (m, 2) edges, itself included."""
+    labels = np.arange(count)
+    while True:
+        one, other = labels[edges[:, 0]], labels[edges[:, 1]]
+        if (one == other).all():
+            return labels
+        np.minimum.at(labels, np.maximum(one, other), np.minimum(one, other))  # roots are hung below lesser ones
+        while (labels != labels[labels]).any():
+            labels = labels[labels]
 
 
 def deal(location: NDArray, chances: NDArray, splits: Mapping[str, float]) -> NDArray:
