@@ -35,9 +35,9 @@ class BlockMatching:
         block: side of the blocks at every level, an even number. Larger blocks bear more noise, smaller ones follow the field more closely.
         spacing: between the centres of neighbouring blocks, which are the nodes of the field.
         levels: of the pyramid, each half as large as the one before; fewer for images whose side would fall below 16 pixels.
-        max_displacement: the longest vector of the result, measured from the previous field; blocks that ask for more are not believed. What
-            can be found at all depends on the coarsest level, too: about ``(block / 2 - 2) * 2 ** (levels - 1)``, which is 112 pixels for
-            the defaults and images of 128 pixels or more.
+        max_displacement: the longest vector of the result, measured from the previous field; blocks that ask for more are not believed.
+            What can be found at all depends on the coarsest level, too: about ``(block / 2 - 2) * 2 ** (levels - 1)``, which is 112
+            pixels for the defaults and images of 128 pixels or more.
         smoothness: how much the field resists bending. Blocks that are noisy, by the scatter of their own vectors, stiffen it further.
     """
 
