@@ -61,12 +61,13 @@ def error(found: Any, wanted: Any, where: Any = slice(None)) -> float:
 @pytest.mark.parametrize("kind", ["sines", "affine", "shift"])
 @pytest.mark.parametrize("name", ["synthetic", "gravel", "grass", "brick"])
 def test_a_known_deformation_is_found_in_spite_of_noise_and_contrast(name: str, kind: str) -> None:
-    image, wanted = texture(name, 512), deformation(kind, 512)
+    size = 512 if kind == "sines" else 320
+    image, wanted = texture(name, size), deformation(kind, size)
     src = noisy(image, 1)
     tgt = np.where(deformed(image, wanted) == 0, 0, 1.4 * noisy(deformed(image, wanted), 2) + 30)
     found = match(src, tgt)
     assert found.dtype == np.float32
-    assert found.shape == (2, 512, 512)
+    assert found.shape == (2, size, size)
     seen = tgt != 0
     bound = {"sines": 0.5, "affine": 0.15, "shift": 0.25}[kind]
     assert error(found, wanted, seen) < bound
@@ -99,6 +100,29 @@ def test_a_shift_is_the_one_that_phase_correlation_finds(dy: float, dx: float) -
 
 def test_the_same_image_twice_does_not_move() -> None:
     assert np.abs(match(texture("grass", 200), texture("grass", 200))).max() < 0.02
+
+
+def test_sides_that_do_not_halve_shift_nothing() -> None:
+    image, wanted = texture("grass", 512)[:301, :387], 0.3 * deformation("sines", 512)[:, :301, :387]
+    tgt = deformed(image, wanted)
+    difference = (match(image, tgt) - wanted)[:, tgt != 0]
+    assert np.hypot(*difference).mean() < 0.1
+    assert np.abs(difference.mean(axis=1)).max() < 0.02
+
+
+def test_the_axes_are_treated_alike() -> None:
+    image = texture("gravel", 256)
+    tgt = deformed(image, 0.3 * deformation("sines", 256))
+    turned = match(image.T, tgt.T)[::-1].transpose(0, 2, 1)
+    np.testing.assert_allclose(turned, match(image, tgt), atol=0.02)
+
+
+@pytest.mark.parametrize("name", ["gravel", "grass"])
+def test_sections_that_are_half_different_are_matched(name: str) -> None:
+    image, wanted = texture(name, 512), 0.5 * deformation("sines", 512)
+    src, tgt = noisy(image, 1, 1.2), noisy(deformed(image, wanted), 2, 1.2)
+    assert np.corrcoef(warp(src, wanted)[tgt != 0], tgt[tgt != 0])[0, 1] < 0.5
+    assert error(match(src, tgt), wanted, tgt != 0) < 0.3
 
 
 def test_there_and_back_is_nowhere() -> None:
@@ -245,17 +269,17 @@ def test_small_images_are_matched_too() -> None:
     assert np.abs(found.mean(axis=(1, 2)) - (3, -2)).max() < 0.3
 
 
-def test_no_vector_is_longer_than_allowed_by_much() -> None:
+def test_no_vector_is_longer_than_allowed() -> None:
     image, wanted = texture("gravel", 256), deformation("shift", 256)
     found = match(image, deformed(image, wanted), options=BlockMatching(max_displacement=10))
-    assert np.hypot(*found).max() < 15
+    assert np.hypot(*found).max() < 10.001
 
 
 def test_pairs_of_noise_have_a_finite_field() -> None:
     rng = np.random.default_rng(0)
     found = match(rng.normal(size=(128, 128)), rng.normal(size=(128, 128)))
     assert np.isfinite(found).all()
-    assert np.hypot(*found).max() < 2 * 64
+    assert np.hypot(*found).max() < 64.001
 
 
 @pytest.mark.parametrize("options", [BlockMatching(block=64, spacing=32), BlockMatching(levels=6), BlockMatching(smoothness=0)])

@@ -35,8 +35,9 @@ class BlockMatching:
         block: side of the blocks at every level, an even number. Larger blocks bear more noise, smaller ones follow the field more closely.
         spacing: between the centres of neighbouring blocks, which are the nodes of the field.
         levels: of the pyramid, each half as large as the one before; fewer for images whose side would fall below 16 pixels.
-        max_displacement: vectors that differ by more from the previous field are not believed. What can be found at all depends on the
-            coarsest level, too: about ``block / 2 * 2 ** (levels - 1)``, 112 pixels for the defaults and sides of 128 or more.
+        max_displacement: the longest vector of the result, measured from the previous field; blocks that ask for more are not believed.
+            What can be found at all depends on the coarsest level, too: about ``(block / 2 - 2) * 2 ** (levels - 1)``, which is 112
+            pixels for the defaults and images of 128 pixels or more.
         smoothness: how much the field resists bending. Blocks that are noisy, by the scatter of their own vectors, stiffen it further.
     """
 
@@ -100,7 +101,10 @@ def match(
             vectors = _refined(one, two, field, nodes, vectors, level, first, options)
         found = nodes, vectors
     assert found is not None
-    return base + _dense(*found, base.shape[1:]).astype(np.float32)
+    correction = _dense(*found, base.shape[1:])
+    longest = np.hypot(*correction)
+    np.multiply(correction, options.max_displacement / np.maximum(longest, 1e-9), out=correction, where=longest > options.max_displacement)
+    return base + correction.astype(np.float32)
 
 
 def _refined(
