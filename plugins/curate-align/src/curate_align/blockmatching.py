@@ -28,7 +28,7 @@ class BlockMatchingField(FieldGenerator):
     spacing: int = option(doc="Distance between the centres of blocks, pixels.", default=16, ge=2)
     levels: int = option(doc="Levels of the pyramid, each half as large as the one before.", default=4, ge=1, le=12)
     max_displacement: float = option(doc="The longest vector, relative to the previous field, pixels.", default=64.0, gt=0)
-    smoothness: float = option(doc="Resistance of the field to bending, relative to blocks that correlate perfectly.", default=0.1, ge=0)
+    smoothness: float = option(doc="Resistance of the field to bending, relative to blocks that correlate perfectly.", default=1.0, ge=0)
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
