@@ -9,6 +9,7 @@ import pytest
 from scipy import ndimage
 
 import curate_core
+from curate_core.cli.main import main
 from curate_core.runner import run
 
 OFFSET = (512, 1024, 100)  # of mip 0, x, y, z
@@ -161,10 +162,29 @@ def places():
                 yield src - OFFSET[2], tgt - OFFSET[2], *at
 
 
+def by_commands(folder, to, with_field, size=64, reference=96):
+    """The same from a template, by the command lines of the document: create-spec, then the importer."""
+    volumes = {name: {"path": f"file://{folder}/layers/{name}", "src_mip": mip} for name, mip in MIPS.items()}
+    around = {"src_mip": 5, "dst_mip": 5, "x_size": reference, "y_size": reference}
+    template = {name: {**volumes[name], "reference": {"path": volumes[name]["path"], **around}} for name in ("image", "field")}
+    template["masks"] = [{**volumes[name], "threshold": 178} for name in ("fold", "tissue")]
+    template |= {"max_mip": 8, "dst_mip": 5, "x_size": size, "y_size": size, "pairs": []}
+    if not with_field:
+        del template["field"]
+    (to / "spec_template.json").write_text(json.dumps(template))
+    files = ["--src_spec_path", str(to / "spec_template.json"), "--points_path", str(folder / "points.csv")]
+    target = ["--dst_spec_path", str(to / "filled.json")]
+    assert main(["create-spec", *files, *target, "--offsets", "-1", "-2", "-3", "--permute_pairs"]) == 0
+    assert main(["import", "metroem", str(to / "filled.json"), "-o", str(to / "spec.json"), "--points", "filled.json"]) == 0
+    return json.loads((to / "spec.json").read_text())
+
+
+@pytest.mark.parametrize("form", ["spec", "commands"])
 @pytest.mark.parametrize("with_field", [False, True], ids=["images", "fields"])
-def test_eighteen_pairs_as_plain_numpy_has_them(site, tmp_path, with_field):
+def test_eighteen_pairs_as_plain_numpy_has_them(site, tmp_path, with_field, form):
     folder, layers = site
-    summary = run({**spec(folder, with_field), "output": "out"}, folder=tmp_path)
+    made = spec(folder, with_field) if form == "spec" else by_commands(folder, tmp_path, with_field)
+    summary = run({**made, "output": "out"}, folder=tmp_path)
     assert (summary.written, summary.quarantined_samples, summary.exit_code) == (18, 0, 0)
     with h5py.File(tmp_path / "out" / f"{STEM}.h5") as file:
         stored = file["main"]
@@ -188,7 +208,8 @@ def test_eighteen_pairs_as_plain_numpy_has_them(site, tmp_path, with_field):
     dataset = curate_core.open(tmp_path / "out")
     assert dataset.verify() == []
     rows = list(dataset.rows())
-    assert [row["attributes"]["description"] for row in rows[::6]] == ["point 0", "point 1", "point 2"]
+    if form == "spec":
+        assert [row["attributes"]["description"] for row in rows[::6]] == ["point 0", "point 1", "point 2"]
     assert (rows[0]["attributes"]["x"], rows[0]["attributes"]["y"], rows[0]["attributes"]["z"]) == (1280, 2816, 106)
     assert not any((tmp_path / "out").rglob("*.partial"))
     assert json.loads((tmp_path / "out" / "dataset.json").read_text())

@@ -13,7 +13,6 @@ from curate_align.metroem import Metroem
 import curate_core
 from curate_core import RequestError
 from curate_core.cli.main import main
-from curate_core.host import default_host
 from curate_core.roifile import load_rois
 from curate_core.testing import CommandTests, ImporterTests, run_spec
 
@@ -146,22 +145,9 @@ def convert(found: Any, **options: Any) -> dict[str, Any]:
     return Metroem(**options).convert(found if isinstance(found, str) else json.dumps(found), Path())
 
 
-STEPS = ("preprocessor:mask-union", "transform:follow-field", "transform:normalize-by-reference", "transform:warp", "writer:pair-hdf5")
-
-
-def missing_steps() -> list[str]:
-    names = {f"{kind}:{offer.provider.name}" for kind in ("preprocessor", "transform", "writer") for offer in default_host().offers(kind)}
-    return [step for step in STEPS if step not in names]
-
-
 class TestMetroem(ImporterTests):
     component = Metroem
     text = json.dumps(with_pairs())
-
-    def test_gives_a_spec(self, tmp_path):
-        if missing_steps():
-            pytest.skip(f"without {', '.join(missing_steps())}")
-        super().test_gives_a_spec(tmp_path)
 
 
 class TestMetroemAsLists(TestMetroem):
@@ -183,12 +169,12 @@ WHOLE = {
     ],
     "rois": [{"use": "point-pairs", "points": "spec.json", "layer": "image", "mip": 5, "size": [2048, 2048]}],
     "transform": [
-        {"use": "follow-field", "field": "field", "reference_size": [2048, 2048], "step_mip": 8},
-        {"use": "normalize-by-reference", "reference_size": [2048, 2048], "mask": "mask", "black": 0},
+        {"use": "follow-field", "field": "field", "others": ["mask"], "reference_size": [2048, 2048], "step_mip": 8},
+        {"use": "normalize-by-reference", "reference_size": [2048, 2048], "mask": "mask"},
         {"use": "warp", "view": "tgt"},
     ],
     "write": [{
-        "use": "pair-hdf5", "image": "x{first_x}_y{first_y}_z{first_z}_MIP5.h5", "field": "field_0_x{first_x}_y{first_y}_z{first_z}_MIP5_test.h5",
+        "use": "pair-hdf5", "images": "x{first_x}_y{first_y}_z{first_z}_MIP5.h5", "field": "field_0_x{first_x}_y{first_y}_z{first_z}_MIP5_test.h5",
     }],
     "output": "out/pairs",
 }  # fmt: skip
@@ -204,8 +190,8 @@ def test_the_template_as_a_spec():
 def test_without_a_field_and_masks():
     spec = convert(with_pairs(field=None, masks=[]), points="spec.json")
     assert spec["preprocess"] == [{"use": "to-mip", "mip": 5, "layers": ["image"], "like": "image"}]
-    assert spec["transform"] == [{"use": "normalize-by-reference", "reference_size": [2048, 2048], "black": 0}]
-    assert spec["write"] == [{"use": "pair-hdf5", "image": "x{first_x}_y{first_y}_z{first_z}_MIP5.h5"}]
+    assert spec["transform"] == [{"use": "normalize-by-reference", "reference_size": [2048, 2048]}]
+    assert spec["write"] == [{"use": "pair-hdf5", "images": "x{first_x}_y{first_y}_z{first_z}_MIP5.h5"}]
     assert list(spec["source"]["cases"][0]["layers"]) == ["image"]
     bare = with_pairs(image={"path": "gs://a/b", "src_mip": 5})
     del bare["field"], bare["masks"]
@@ -225,7 +211,7 @@ def test_a_reference_of_its_own(changed):
     assert spec["preprocess"][2:] == [{**union, "like": "image", "to": "mask"}, {**union, "like": "reference", "to": "reference_mask"}]
     assert spec["transform"][1] == {
         "use": "normalize-by-reference", "reference_size": [200, 300], "reference": "reference", "mask": "mask",
-        "reference_mask": "reference_mask", "black": 0,
+        "reference_mask": "reference_mask",
     }  # fmt: skip
     assert spec["rois"][0]["layers"] == ["image", "field", "mask"]
 
@@ -233,13 +219,13 @@ def test_a_reference_of_its_own(changed):
 def test_sizes_and_centres():
     place = {"x": 1.5, "y": 2, "z": 3}
     spec = convert(
-        with_pairs(x_size=30, y_size=20, dst_mip=4, image={"path": "gs://a/b", "src_mip": 3}, field=None, pairs=[[place, place]])
+        with_pairs(x_size=30, y_size=20, dst_mip=4, image={"path": "gs://a/b", "src_mip": 3}, field=None, masks=[], pairs=[[place, place]])
     )
     assert spec["rois"] == [{
         "use": "point-pairs", "pairs": [[[1.5, 2, 3], [1.5, 2, 3]]], "anchor": "centre", "layer": "image", "mip": 4, "size": [20, 30],
     }]  # fmt: skip
     assert spec["transform"][0]["reference_size"] == [20, 30]
-    assert spec["write"][0]["image"].endswith("_MIP4.h5")
+    assert spec["write"][0]["images"].endswith("_MIP4.h5")
 
 
 @pytest.mark.parametrize(
@@ -262,6 +248,7 @@ def test_names_of_masks():
     union = spec["preprocess"][1]
     assert union["layers"] == ["fold", "mask_1", "mask_2", "mask_3", "crack_v2"]
     assert union["thresholds"] == [0, 1, 2, 3, 4]
+    assert spec["rois"][0]["layers"] == ["image", "field", "mask"], "the masks of mip 5 lie on the image's grid"
 
 
 IMAGE = template()["image"]
@@ -403,13 +390,3 @@ def test_a_stretch_of_the_volume(layer, tmp_path):
     for index in range(9):
         for side in (0, 1):
             assert np.array_equal(stack[index, side], from_cloud_volume(volume, (1088, 640, 100 + index + side)))
-
-
-@pytest.mark.skipif(bool(missing_steps()), reason=f"without {', '.join(missing_steps())}")
-def test_a_filled_specification_becomes_a_spec(tmp_path):
-    """The command of the document, and the importer's, as they are typed."""
-    filled(tmp_path)
-    words = ["import", "metroem", str(tmp_path / "filled.json"), "-o", str(tmp_path / "spec.json"), "--points", "filled.json"]
-    assert main(words) == 0
-    made = json.loads((tmp_path / "spec.json").read_text())
-    assert made["rois"][0]["points"] == "filled.json"

@@ -75,13 +75,14 @@ class Metroem(Importer):
                 preprocess.append({**union, "like": "reference", "to": "reference_mask"})
                 normalize["reference_mask"] = "reference_mask"
         rois: dict[str, Any] = {"use": "point-pairs", **self._pairs(found), "layer": "image", "mip": dst_mip, "size": [*size]}
-        if reference is not None:
-            rois["layers"] = [*own, *(["mask"] if masks else [])]
+        united = ["mask"] if masks else []
+        if reference is not None or any(mask["src_mip"] == dst_mip for mask in masks):  # their grid may be the image's
+            rois["layers"] = [*own, *united]
         corner = "x{first_x}_y{first_y}_z{first_z}_MIP" + str(dst_mip)
-        write: dict[str, Any] = {"use": "pair-hdf5", "image": f"{corner}.h5"}
-        transform: list[Any] = [{**normalize, "black": 0}]
+        write: dict[str, Any] = {"use": "pair-hdf5", "images": f"{corner}.h5"}
+        transform: list[Any] = [normalize]
         if field is not None:
-            transform = [_follow(field, size, dst_mip), *transform, {"use": "warp", "view": "tgt"}]
+            transform = [_follow(field, size, dst_mip, united), normalize, {"use": "warp", "view": "tgt"}]
             write["field"] = f"field_0_{corner}_test.h5"
         return {
             "version": 1,
@@ -107,8 +108,8 @@ class Metroem(Importer):
         return {"pairs": pairs} if anchor == "corner" else {"pairs": pairs, "anchor": anchor}
 
 
-def _follow(field: Mapping[str, Any], size: tuple[int, int], dst_mip: int) -> dict[str, Plain]:
-    """The transform that takes the field's translation out, which is a multiple of a pixel of its reference."""
+def _follow(field: Mapping[str, Any], size: tuple[int, int], dst_mip: int, others: list[str]) -> dict[str, Plain]:
+    """The transform that takes the field's translation out, a multiple of a pixel of its reference; ``others`` are read there, too."""
     reference = field.get("reference") or {}
     if reference.get("path", field["path"]) != field["path"]:
         message = f"the reference of the field is another volume, {reference['path']}"
@@ -117,7 +118,10 @@ def _follow(field: Mapping[str, Any], size: tuple[int, int], dst_mip: int) -> di
         message = f"the reference of the field is brought to mip {reference['dst_mip']}, the field to {dst_mip}"
         raise _wrong("field.reference.dst_mip", message, "bring both to one mip, and give x_size and y_size in its pixels")
     step = reference.get("src_mip", field["src_mip"])
-    return {"use": "follow-field", "field": "field", "reference_size": _reference_size(field, size), "step_mip": step}
+    follow: dict[str, Plain] = {"use": "follow-field", "field": "field"}
+    if others:
+        follow["others"] = [*others]
+    return {**follow, "reference_size": _reference_size(field, size), "step_mip": step}
 
 
 def _reference(image: Mapping[str, Any], dst_mip: int) -> dict[str, Any] | None:
