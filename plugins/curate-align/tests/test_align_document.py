@@ -162,10 +162,10 @@ def places():
                 yield src - OFFSET[2], tgt - OFFSET[2], *at
 
 
-def by_commands(folder, to, with_field, size=64, reference=96):
-    """The same from a template, by the command lines of the document: create-spec, then the importer."""
+def by_commands(folder, to, with_field, size=64, reference=96, mip=5):
+    """The same from a template, by the command lines of the document: create-spec, then the importer; ``mip`` of the reference."""
     volumes = {name: {"path": f"file://{folder}/layers/{name}", "src_mip": mip} for name, mip in MIPS.items()}
-    around = {"src_mip": 5, "dst_mip": 5, "x_size": reference, "y_size": reference}
+    around = {"src_mip": 5, "dst_mip": mip, "x_size": reference, "y_size": reference}
     template = {name: {**volumes[name], "reference": {"path": volumes[name]["path"], **around}} for name in ("image", "field")}
     template["masks"] = [{**volumes[name], "threshold": 178} for name in ("fold", "tissue")]
     template |= {"max_mip": 8, "dst_mip": 5, "x_size": size, "y_size": size, "pairs": []}
@@ -213,3 +213,23 @@ def test_eighteen_pairs_as_plain_numpy_has_them(site, tmp_path, with_field, form
     assert (rows[0]["attributes"]["x"], rows[0]["attributes"]["y"], rows[0]["attributes"]["z"]) == (1280, 2816, 106)
     assert not any((tmp_path / "out").rglob("*.partial"))
     assert json.loads((tmp_path / "out" / "dataset.json").read_text())
+
+
+def test_a_reference_of_another_mip_as_plain_numpy_has_it(site, tmp_path):
+    """Mean and deviation of the image at mip 6, where its masks are joined once more."""
+    folder, layers = site
+    summary = run({**by_commands(folder, tmp_path, False, reference=40, mip=6), "output": "out"}, folder=tmp_path)
+    assert (summary.written, summary.exit_code) == (18, 0)
+    image, joined = layers["image"][..., 0].astype(float), masks(layers)
+    coarse = halved(image)
+    hidden = (layers["fold"][..., 0] >= 178) | (halved(halved(layers["tissue"][..., 0].astype(float))) >= 178)
+    with h5py.File(tmp_path / "out" / f"{STEM}.h5") as file:
+        images = file["main"][:].transpose(0, 1, 3, 2)
+    for number, (*pair, y, x) in enumerate(places()):
+        for side, z in enumerate(pair):
+            around = z, (y + 32) // 2 - 20, (x + 32) // 2 - 20, 40, 40
+            region = cut(coarse, *around)
+            seen = region[(region != 0) & ~cut(hidden, *around)]
+            values, mask = (cut(v, z, y, x, 64, 64) for v in (image, joined))
+            wanted = np.where((values == 0) | mask, 0.0, (values - seen.mean()) / seen.std(ddof=1))
+            np.testing.assert_allclose(images[number, side], wanted, atol=1e-4)
