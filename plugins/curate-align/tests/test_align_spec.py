@@ -390,3 +390,13 @@ def test_a_stretch_of_the_volume(layer, tmp_path):
     for index in range(9):
         for side in (0, 1):
             assert np.array_equal(stack[index, side], from_cloud_volume(volume, (1088, 640, 100 + index + side)))
+
+
+@pytest.mark.skipif(bool(missing_steps()), reason=f"without {', '.join(missing_steps())}")
+def test_a_filled_specification_becomes_a_spec(tmp_path):
+    """The command of the document, and the importer's, as they are typed."""
+    filled(tmp_path)
+    words = ["import", "metroem", str(tmp_path / "filled.json"), "-o", str(tmp_path / "spec.json"), "--points", "filled.json"]
+    assert main(words) == 0
+    made = json.loads((tmp_path / "spec.json").read_text())
+    assert made["rois"][0]["points"] == "filled.json"

@@ -75,14 +75,13 @@ class Metroem(Importer):
                 preprocess.append({**union, "like": "reference", "to": "reference_mask"})
                 normalize["reference_mask"] = "reference_mask"
         rois: dict[str, Any] = {"use": "point-pairs", **self._pairs(found), "layer": "image", "mip": dst_mip, "size": [*size]}
-        united = ["mask"] if masks else []
-        if reference is not None or any(mask["src_mip"] == dst_mip for mask in masks):  # their grid may be the image's
-            rois["layers"] = [*own, *united]
+        if reference is not None or any(mask["src_mip"] == dst_mip for mask in masks):  # they may lie on the image's grid
+            rois["layers"] = [*own, *(["mask"] if masks else [])]
         corner = "x{first_x}_y{first_y}_z{first_z}_MIP" + str(dst_mip)
         write: dict[str, Any] = {"use": "pair-hdf5", "images": f"{corner}.h5"}
         transform: list[Any] = [normalize]
         if field is not None:
-            transform = [_follow(field, size, dst_mip, united), normalize, {"use": "warp", "view": "tgt"}]
+            transform = [_follow(field, size, dst_mip, masked=bool(masks)), *transform, {"use": "warp", "view": "tgt"}]
             write["field"] = f"field_0_{corner}_test.h5"
         return {
             "version": 1,
@@ -108,8 +107,8 @@ class Metroem(Importer):
         return {"pairs": pairs} if anchor == "corner" else {"pairs": pairs, "anchor": anchor}
 
 
-def _follow(field: Mapping[str, Any], size: tuple[int, int], dst_mip: int, others: list[str]) -> dict[str, Plain]:
-    """The transform that takes the field's translation out, a multiple of a pixel of its reference; ``others`` are read there, too."""
+def _follow(field: Mapping[str, Any], size: tuple[int, int], dst_mip: int, *, masked: bool) -> dict[str, Plain]:
+    """The transform that takes the field's translation out, which is a multiple of a pixel of its reference."""
     reference = field.get("reference") or {}
     if reference.get("path", field["path"]) != field["path"]:
         message = f"the reference of the field is another volume, {reference['path']}"
@@ -118,10 +117,8 @@ def _follow(field: Mapping[str, Any], size: tuple[int, int], dst_mip: int, other
         message = f"the reference of the field is brought to mip {reference['dst_mip']}, the field to {dst_mip}"
         raise _wrong("field.reference.dst_mip", message, "bring both to one mip, and give x_size and y_size in its pixels")
     step = reference.get("src_mip", field["src_mip"])
-    follow: dict[str, Plain] = {"use": "follow-field", "field": "field"}
-    if others:
-        follow["others"] = [*others]
-    return {**follow, "reference_size": _reference_size(field, size), "step_mip": step}
+    others: dict[str, Plain] = {"others": ["mask"]} if masked else {}
+    return {"use": "follow-field", "field": "field", **others, "reference_size": _reference_size(field, size), "step_mip": step}
 
 
 def _reference(image: Mapping[str, Any], dst_mip: int) -> dict[str, Any] | None:

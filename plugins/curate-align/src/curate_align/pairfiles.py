@@ -73,9 +73,7 @@ class PairHdf5Reader(Reader):
     """
 
     version: ClassVar[int] = 1
-    image: int | None = option(
-        doc="0: the first image of each pair, 1: the second; null: a field.", default=None, ge=0, le=1
-    )
+    image: int | None = option(doc="0: the first image of each pair, 1: the second; null: a field.", default=None, ge=0, le=1)
     dataset: str = option(doc="Path of the dataset; empty: main or img.", default="")
 
     def sniff(self, path: Path) -> str | None:

@@ -11,10 +11,8 @@ from typing import Literal
 
 import numpy as np
 
+from curate_align.taps import METHODS, Method, taps
 from curate_core.arrays import NDArray
-
-Method = Literal["bilinear", "nearest", "area"]
-METHODS: tuple[Method, ...] = ("bilinear", "nearest", "area")
 
 
 def resample(values: NDArray, shape: tuple[int, int], method: Method, weights: NDArray | None = None) -> NDArray:
@@ -79,36 +77,7 @@ def _weighted(values: NDArray, shape: tuple[int, int], method: Literal["bilinear
     """Sums of taps along both axes, in the type of ``values``; the axis that shrinks more goes first, which is less work."""
     order = sorted((-2, -1), key=lambda axis: shape[axis] / values.shape[axis])
     for axis in order:
-        if shape[axis] != values.shape[axis]:
-            values = _along(values, axis, shape[axis], method)
+        old, new = values.shape[axis], shape[axis]
+        if old != new:
+            values = taps(0, new, ratio=old / new, edge=0.0, length=old, method=method).apply(values, values.ndim + axis)
     return values
-
-
-def _along(values: NDArray, axis: int, size: int, method: Literal["bilinear", "area"]) -> NDArray:
-    """Sums of taps along one axis. A tap of weight 0 is not read, so that a NaN spreads to those only whom it concerns."""
-    index, weight = _taps(values.shape[axis], size, method)
-    total: NDArray | None = None
-    for number in range(index.shape[1]):
-        share = weight[:, number].astype(values.dtype).reshape((-1, 1) if axis == -2 else (-1,))
-        part = np.take(values, index[:, number], axis=axis) * share
-        total = part if total is None else np.add(total, part, out=total)
-    assert total is not None
-    return total
-
-
-def _taps(old: int, new: int, method: Literal["bilinear", "area"]) -> tuple[NDArray, NDArray]:
-    """Which input pixels make an output pixel: (new, k) int64 indices and (new, k) float64 weights, which sum to 1."""
-    scale = old / new
-    if method == "bilinear":
-        centre = np.clip((np.arange(new) + 0.5) * scale - 0.5, 0, old - 1)
-        first = np.floor(centre).astype(np.int64)
-        share = centre - first
-        second = np.where(share > 0, np.minimum(first + 1, old - 1), first)
-        return np.stack([first, second], axis=1), np.stack([1 - share, share], axis=1)
-    edges = np.arange(new + 1) * old / new
-    low = np.floor(edges[:-1]).astype(np.int64)
-    count = int((np.ceil(edges[1:]).astype(np.int64) - low).max())
-    pixels = low[:, None] + np.arange(count)
-    covered = np.minimum(pixels + 1, edges[1:, None]) - np.maximum(pixels, edges[:-1, None])
-    weight = np.maximum(covered, 0) / scale
-    return np.where(weight > 0, pixels, low[:, None]), weight
