@@ -392,7 +392,6 @@ def test_a_stretch_of_the_volume(layer, tmp_path):
             assert np.array_equal(stack[index, side], from_cloud_volume(volume, (1088, 640, 100 + index + side)))
 
 
-@pytest.mark.skipif(bool(missing_steps()), reason=f"without {', '.join(missing_steps())}")
 def test_a_filled_specification_becomes_a_spec(tmp_path):
     """The command of the document, and the importer's, as they are typed."""
     filled(tmp_path)
