@@ -219,7 +219,7 @@ def test_a_reference_of_its_own(changed):
 def test_sizes_and_centres():
     place = {"x": 1.5, "y": 2, "z": 3}
     spec = convert(
-        with_pairs(x_size=30, y_size=20, dst_mip=4, image={"path": "gs://a/b", "src_mip": 3}, field=None, pairs=[[place, place]])
+        with_pairs(x_size=30, y_size=20, dst_mip=4, image={"path": "gs://a/b", "src_mip": 3}, field=None, masks=[], pairs=[[place, place]])
     )
     assert spec["rois"] == [{
         "use": "point-pairs", "pairs": [[[1.5, 2, 3], [1.5, 2, 3]]], "anchor": "centre", "layer": "image", "mip": 4, "size": [20, 30],
@@ -248,6 +248,7 @@ def test_names_of_masks():
     union = spec["preprocess"][1]
     assert union["layers"] == ["fold", "mask_1", "mask_2", "mask_3", "crack_v2"]
     assert union["thresholds"] == [0, 1, 2, 3, 4]
+    assert spec["rois"][0]["layers"] == ["image", "field", "mask"], "the masks of mip 5 lie on the image's grid"
 
 
 IMAGE = template()["image"]

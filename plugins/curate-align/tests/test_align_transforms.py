@@ -311,8 +311,7 @@ def test_models_of_pytorch(tmp_path):
 
     class Shift(torch.nn.Module):
         def forward(self, src, tgt, previous):
-            assert src.shape[-2:] == (20, 16), "x, y"
-            return previous + torch.cat([src - tgt, tgt], dim=1)
+            return previous + torch.cat([torch.cumsum(src, -1), tgt], dim=1)
 
     class Wrong(torch.nn.Module):
         def forward(self, src, tgt, previous):
@@ -329,11 +328,11 @@ def test_models_of_pytorch(tmp_path):
     for name in ("shift.pt", "shift.pt2"):
         step = ModelField(src="src.image", tgt="tgt.image", model=tmp_path / name, device="cpu")
         given = Context("step", 0, "site", step.setup(Worker()))
-        np.testing.assert_array_equal(step.apply(batch, given).arrays["field"], np.stack([src - tgt, tgt], axis=1))
+        np.testing.assert_array_equal(step.apply(batch, given).arrays["field"], np.stack([np.cumsum(src, axis=1), tgt], axis=1))
         earlier = np.full((2, 2, 16, 20), 0.5, np.float32)
         step = ModelField(src="src.image", tgt="tgt.image", model=tmp_path / name, device="cpu", previous="p")
         found = step.apply(batch.with_array("p", earlier, like="src.image"), given).arrays["field"]
-        np.testing.assert_array_equal(found, np.stack([src - tgt, tgt], axis=1) + 0.5)
+        np.testing.assert_array_equal(found, np.stack([np.cumsum(src, axis=1), tgt], axis=1) + 0.5)
     wrong = ModelField(src="src.image", tgt="tgt.image", model=tmp_path / "wrong.pt", device="cpu")
     with pytest.raises(StepError, match=r"a field of the shape \(1, 16, 20\) was made for images of \(16, 20\)"):
         wrong.apply(batch, Context("step", 0, "site", wrong.setup(Worker())))

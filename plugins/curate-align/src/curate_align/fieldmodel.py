@@ -19,9 +19,10 @@ _SUFFIXES = (".pt2", ".pt", ".ts")
 class ModelField(FieldGenerator):
     """Makes fields with a model: an exported program of PyTorch (``.pt2``), or TorchScript (``.pt``, ``.ts``).
 
-    The model is called as metroem's are trained, on arrays as their files have them: with ``src`` and ``tgt``, (1, 1, x, y), and the previous
-    field, (1, 2, x, y), zeros where there is none, all float32; it returns the field, (1, 2, x, y). Vectors are in pixels, channel 0 along
-    y, the last axis, and channel 1 along x, as torchfields counts components. ``model`` is the file, or a folder with ``<stage>/<checkpoint_name>.pt2`` (or ``.pt``, ``.ts``). Loading a model runs its code: use those that you trust. Needs PyTorch.
+    The model is called as metroem's are trained, on arrays as their files have them: with ``src`` and ``tgt``, (1, 1, x, y), and the
+    previous field, (1, 2, x, y), zeros where there is none, all float32; it returns the field, (1, 2, x, y). Vectors are in pixels, channel
+    0 along y, the last axis, and channel 1 along x, as torchfields counts components. ``model`` is the file, or a folder with
+    ``<stage>/<checkpoint_name>.pt2`` (or ``.pt``, ``.ts``). Loading a model runs its code: use those that you trust. Needs PyTorch.
 
     Example::
 

@@ -75,7 +75,7 @@ class Metroem(Importer):
                 preprocess.append({**union, "like": "reference", "to": "reference_mask"})
                 normalize["reference_mask"] = "reference_mask"
         rois: dict[str, Any] = {"use": "point-pairs", **self._pairs(found), "layer": "image", "mip": dst_mip, "size": [*size]}
-        if reference is not None:
+        if reference is not None or any(mask["src_mip"] == dst_mip for mask in masks):  # they may lie on the image's grid
             rois["layers"] = [*own, *(["mask"] if masks else [])]
         corner = "x{first_x}_y{first_y}_z{first_z}_MIP" + str(dst_mip)
         write: dict[str, Any] = {"use": "pair-hdf5", "images": f"{corner}.h5"}
