@@ -14,6 +14,7 @@ from curate_core import LazyArray, SourceError
 from curate_core.arrays import Box, NDArray
 from curate_core.grid import Grid
 from curate_tensorstore.address import Address
+from curate_tensorstore.chunks import ChunkGrid, presence_of, shared, voxels
 from curate_tensorstore.levels import Level
 
 
@@ -84,10 +85,22 @@ class Volume(LazyArray):
 
     def _open(self) -> None:
         level = self.level
+        self._store = self._oriented(fill=self.access.fill)
+        self._strict = None if self.access.fill else self._store
+        layout = self._store.chunk_layout
+        self.shape = tuple(int(n) for n in self._store.shape)
+        self.dtype = np.dtype(self._store.dtype.numpy_dtype)
+        chunk = tuple(int(n) for n in layout.read_chunk.shape)
+        self.chunks = ChunkGrid(self.shape, chunk, tuple(int(n) for n in layout.grid_origin))
+        self._presence = presence_of(self.address.url, level.inside, level.index)
+
+    def _oriented(self, *, fill: bool) -> Any:
+        """The store with the axes z, y, x, c, from 0 on."""
+        level = self.level
         spec: dict[str, Any] = {"driver": level.driver, "kvstore": self.address.store(level.inside), "open": True}
         if level.driver == "neuroglancer_precomputed":
             spec["scale_index"] = level.index
-        spec["fill_missing_data_reads"] = self.access.fill
+        spec["fill_missing_data_reads"] = fill
         spec["recheck_cached_data"] = False  # what lies behind an address is taken not to change
         try:
             store = ts.open(spec, context=self.access.context(), read=True).result()
@@ -104,17 +117,43 @@ class Volume(LazyArray):
             store = store[(slice(None),) * position + (store.domain[position].inclusive_min,)]
         kept = [axis for axis in axes if axis in order]
         self.axes = order
-        self._store = store[ts.d[:].translate_to[0]].transpose([kept.index(axis) for axis in order])
-        self.shape = tuple(int(n) for n in self._store.shape)
-        self.dtype = np.dtype(self._store.dtype.numpy_dtype)
+        return store[ts.d[:].translate_to[0]].transpose([kept.index(axis) for axis in order])
 
     def read_box(self, where: Box) -> NDArray:
         try:
             values: NDArray = self._store[where].read(order="C").result()
         except ValueError as error:
-            place = ", ".join(f"{axis} {s.start}:{s.stop}" for axis, s in zip(self.axes, where, strict=True))
-            raise SourceError(_told(error), where=f"{self.address.text}, {place}", hint=_hint(self.address, missing=True)) from error
+            raise SourceError(_told(error), where=self._place(where), hint=_hint(self.address, missing=True)) from error
         return values
+
+    def absent(self, where: Box) -> float:
+        """Fraction of the voxels in ``where`` whose chunks are not stored.
+
+        Asks for one voxel of each chunk that this process has not met: the chunk stays in the cache, for whoever reads the box next.
+
+        Raises:
+            SourceError: a chunk is there and cannot be read.
+        """
+        under = list(self.chunks.under(where))
+        if self._strict is None:
+            self._strict = self._oriented(fill=False)
+        first = {index: tuple(s.start for s in box) for index, box in under if self._presence.known(index) is None}
+        asked = {index: self._strict[voxel].read() for index, voxel in first.items()}
+        for index, future in asked.items():
+            try:
+                future.result()
+            except ValueError as error:
+                if not _is_missing(error):
+                    raise SourceError(_told(error), where=self._place(where), hint=_hint(self.address)) from error
+                self._presence.note(index, stored=False)
+            else:
+                self._presence.note(index, stored=True)
+        missing = sum(voxels(shared(box, where)) for index, box in under if not self._presence.known(index))
+        return missing / max(1, voxels(where))
+
+    def _place(self, where: Box) -> str:
+        place = ", ".join(f"{axis} {s.start}:{s.stop}" for axis, s in zip(self.axes, where, strict=True))
+        return f"{self.address.text}, {place}"
 
     def grid(self) -> Grid:
         """Where its voxels lie."""
@@ -125,6 +164,12 @@ class Volume(LazyArray):
         first = dict(zip(stored, level.first, strict=True))
         origin = [first.get(axis, 0.0) for axis in "xyz"]
         return Grid.from_spacing(self.shape, self.axes, spacing, level.unit if spacing is not None else "", origin)
+
+
+def _is_missing(error: Exception) -> bool:
+    """Whether TensorStore says that a chunk is not stored."""
+    text = str(error)
+    return text.startswith("NOT_FOUND") and " is missing" in text
 
 
 def _told(error: Exception) -> str:
