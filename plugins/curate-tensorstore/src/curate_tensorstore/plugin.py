@@ -23,3 +23,10 @@ def curate_register_transforms() -> Iterator[Provider]:
     """What is asked of chunks before samples are cut."""
     summary = "Tells how much of each sample its source does not store."
     yield Provider("transform", "missing-chunks", summary, "curate_tensorstore.missing:MissingChunks")
+
+
+@hookimpl
+def curate_register_writers() -> Iterator[Provider]:
+    """Layers for neuroglancer."""
+    summary = "Samples as sections of one neuroglancer precomputed layer."
+    yield Provider("writer", "precomputed", summary, "curate_tensorstore.precomputed:PrecomputedWriter")
