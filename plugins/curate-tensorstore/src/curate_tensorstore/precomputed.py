@@ -218,7 +218,7 @@ def _stored_axes(axes: str) -> str:
 
 
 def _thickness(batch: Batch, name: str) -> float:
-    """Distance of sections in nm of the layer that an array was cut from, or else of the case's first image that has z; 0 where none tells."""
+    """Distance of sections in nm of the layer that an array was cut from, or else of the case's first image with z; 0: none tells."""
     cut = [view.cuts(batch.case)[name] for view in batch.rois.views if name in view.cuts(batch.case)]
     for layer in [*(batch.case.layers[own] for own in cut), *batch.case.images().values()]:
         if isinstance(layer, Image) and "z" in layer.grid.axes:

@@ -44,6 +44,11 @@ class TensorStoreReader(Reader):
     cache: ByteSize = option(doc="Decoded chunks that a worker keeps.", default=ByteSize(100_000_000))
     concurrency: int = option(doc="Requests to a server at once, of each worker.", default=16, ge=1)
     retries: int = option(doc="Tries after a request that failed, each after a longer pause.", default=5, ge=0)
+    timeout: float | None = option(doc="Seconds that reading one box may take in all; null: any number.", default=None, gt=0)
+    local_cache: Path | None = option(
+        doc="Folder where chunks that were read over a network are kept for later runs; nothing in it is ever removed. null: none.",
+        default=None,
+    )
 
     def sniff(self, path: Path) -> str | None:
         if not path.is_dir():
@@ -87,4 +92,4 @@ class TensorStoreReader(Reader):
     def _access(self, *, fill: bool) -> Access:
         from curate_tensorstore.volume import Access
 
-        return Access(int(self.cache), self.concurrency, self.retries, fill)
+        return Access(int(self.cache), self.concurrency, self.retries, fill, self.timeout, self.local_cache)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,9 @@ from curate_core.arrays import Box, NDArray
 from curate_core.grid import Grid
 from curate_tensorstore.address import Address
 from curate_tensorstore.chunks import ChunkGrid, presence_of, shared, voxels
+from curate_tensorstore.kept import KeptChunks
 from curate_tensorstore.levels import Level
+from curate_tensorstore.waiting import Patience
 
 
 @frozen
@@ -27,12 +30,16 @@ class Access:
         concurrency: requests at once.
         retries: tries after a request that failed, each after a longer pause.
         fill: voxels of missing chunks get the format's fill value; otherwise they are an error.
+        timeout: seconds that one box may take; None: any number.
+        kept: folder where chunks of remote volumes are kept for later runs; None: they are not.
     """
 
     cache: int
     concurrency: int
     retries: int
     fill: bool
+    timeout: float | None = None
+    kept: Path | None = None
 
     def context(self) -> ts.Context:
         """TensorStore's resources; one for equal accesses in a process, so that they share their cache."""
@@ -59,8 +66,10 @@ def read_metadata(address: Address, path: str, access: Access) -> bytes | None:
     Raises:
         SourceError: it cannot be asked.
     """
+    patience = Patience(access.timeout, f"{address.text}, {path}")
     try:
-        found = ts.KvStore.open(address.store(), context=access.context()).result().read(path).result()
+        store = patience.result(ts.KvStore.open(address.store(), context=access.context()))
+        found = patience.result(store.read(path))
     except ValueError as error:
         raise SourceError(_told(error), where=f"{address.text}, {path}", hint=_hint(address)) from error
     return None if found.state == "missing" else bytes(found.value)
@@ -93,6 +102,9 @@ class Volume(LazyArray):
         chunk = tuple(int(n) for n in layout.read_chunk.shape)
         self.chunks = ChunkGrid(self.shape, chunk, tuple(int(n) for n in layout.grid_origin))
         self._presence = presence_of(self.address.url, level.inside, level.index)
+        self._kept: KeptChunks | None = None
+        if self.access.kept is not None and self.address.remote:
+            self._kept = KeptChunks(self.access.kept, f"{self.address.url} {level.inside} {level.index}")
 
     def _oriented(self, *, fill: bool) -> Any:
         """The store with the axes z, y, x, c, from 0 on."""
@@ -103,7 +115,7 @@ class Volume(LazyArray):
         spec["fill_missing_data_reads"] = fill
         spec["recheck_cached_data"] = False  # what lies behind an address is taken not to change
         try:
-            store = ts.open(spec, context=self.access.context(), read=True).result()
+            store = Patience(self.access.timeout, self.address.text).result(ts.open(spec, context=self.access.context(), read=True))
         except ValueError as error:
             raise SourceError(_told(error), where=self.address.text, hint=_hint(self.address)) from error
         order = "".join(axis for axis in "zyxc" if axis in level.axes)
@@ -120,11 +132,60 @@ class Volume(LazyArray):
         return store[ts.d[:].translate_to[0]].transpose([kept.index(axis) for axis in order])
 
     def read_box(self, where: Box) -> NDArray:
+        patience = Patience(self.access.timeout, self._place(where))
+        if self._kept is not None:
+            return self._read_chunks(where, self._kept, patience)
         try:
-            values: NDArray = self._store[where].read(order="C").result()
+            values: NDArray = patience.result(self._store[where].read(order="C"))
         except ValueError as error:
-            raise SourceError(_told(error), where=self._place(where), hint=_hint(self.address, missing=True)) from error
+            raise self._failed(error, where) from error
         return values
+
+    def _read_chunks(self, where: Box, kept: KeptChunks, patience: Patience) -> NDArray:
+        """A box from whole chunks: those that are kept, and others, which are kept from now on."""
+        out = np.empty([s.stop - s.start for s in where], self.dtype)
+        store, asked = self._without_fill(), []
+        for index, box in self.chunks.under(where):
+            if self.access.fill and self._presence.known(index) is False:
+                self._put(out, where, box, None)
+                continue
+            values = kept.load(index, tuple(s.stop - s.start for s in box), self.dtype)
+            if values is None:
+                asked.append((index, box, store[box].read(order="C")))
+            else:
+                self._put(out, where, box, values)
+        for index, box, future in asked:
+            try:
+                values = patience.result(future)
+            except ValueError as error:
+                if not (self.access.fill and _is_missing(error)):
+                    raise self._failed(error, where) from error
+                self._presence.note(index, stored=False)
+                values = None
+            else:
+                kept.save(index, values)
+            self._put(out, where, box, values)
+        return out
+
+    def _put(self, out: NDArray, where: Box, box: Box, values: NDArray | None) -> None:
+        """Copy what a chunk at ``box`` has in common with ``where``; without values, what stands for missing ones."""
+        common = shared(box, where)
+        target = tuple(slice(s.start - w.start, s.stop - w.start) for s, w in zip(common, where, strict=True))
+        if values is None:
+            fill = self._store.fill_value
+            out[target] = 0 if fill is None else fill
+        else:
+            out[target] = values[tuple(slice(s.start - b.start, s.stop - b.start) for s, b in zip(common, box, strict=True))]
+
+    def _without_fill(self) -> Any:
+        """The store to which a missing chunk is an error."""
+        if self._strict is None:
+            self._strict = self._oriented(fill=False)
+        return self._strict
+
+    def _failed(self, error: Exception, where: Box) -> SourceError:
+        hint = _hint(self.address, missing=_is_missing(error))
+        return SourceError(_told(error), where=self._place(where), hint=hint)
 
     def absent(self, where: Box) -> float:
         """Fraction of the voxels in ``where`` whose chunks are not stored.
@@ -135,16 +196,20 @@ class Volume(LazyArray):
             SourceError: a chunk is there and cannot be read.
         """
         under = list(self.chunks.under(where))
-        if self._strict is None:
-            self._strict = self._oriented(fill=False)
-        first = {index: tuple(s.start for s in box) for index, box in under if self._presence.known(index) is None}
-        asked = {index: self._strict[voxel].read() for index, voxel in first.items()}
-        for index, future in asked.items():
+        store, patience, asked = self._without_fill(), Patience(self.access.timeout, self._place(where)), []
+        for index, box in under:
+            if self._presence.known(index) is not None:
+                continue
+            if self._kept is not None and self._kept.path(index).exists():
+                self._presence.note(index, stored=True)
+            else:
+                asked.append((index, store[tuple(s.start for s in box)].read()))
+        for index, future in asked:
             try:
-                future.result()
+                patience.result(future)
             except ValueError as error:
                 if not _is_missing(error):
-                    raise SourceError(_told(error), where=self._place(where), hint=_hint(self.address)) from error
+                    raise self._failed(error, where) from error
                 self._presence.note(index, stored=False)
             else:
                 self._presence.note(index, stored=True)
