@@ -93,10 +93,10 @@ def test_empty_chunks_of_zarr_and_n5_are_missing_as_well(tmp_path, driver):
 
 
 def test_what_cannot_be_read_is_not_called_missing(tmp_path):
-    write(tmp_path / "layer")
-    chunk = next(path for path in sorted((tmp_path / "layer").rglob("*_*_*")) if path.is_file())
-    chunk.write_bytes(b"torn")
-    with pytest.raises(curate_core.SourceError, match=r"layer, z 0:20, y 0:33, x 0:45: it cannot be read: .*received 4 bytes"):
+    write(tmp_path / "layer", sharded=True)
+    for shard in (tmp_path / "layer").rglob("*.shard"):
+        shard.write_bytes(b"torn")
+    with pytest.raises(curate_core.SourceError, match=r"layer, z 0:20, y 0:33, x 0:45: it cannot be read: .*shard"):
         absent(layer(tmp_path / "layer").array)
 
 

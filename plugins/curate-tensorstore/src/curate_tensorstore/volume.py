@@ -18,6 +18,7 @@ from curate_tensorstore.address import Address
 from curate_tensorstore.chunks import ChunkGrid, presence_of, shared, voxels
 from curate_tensorstore.kept import KeptChunks
 from curate_tensorstore.levels import Level
+from curate_tensorstore.plainfiles import plain_files
 from curate_tensorstore.waiting import Patience
 
 
@@ -102,6 +103,7 @@ class Volume(LazyArray):
         chunk = tuple(int(n) for n in layout.read_chunk.shape)
         self.chunks = ChunkGrid(self.shape, chunk, tuple(int(n) for n in layout.grid_origin))
         self._presence = presence_of(self.address.url, level.inside, level.index)
+        self._plain = plain_files(self.address, self.chunks, self._store.spec().to_json())
         self._kept: KeptChunks | None = None
         if self.access.kept is not None and self.address.remote:
             self._kept = KeptChunks(self.access.kept, f"{self.address.url} {level.inside} {level.index}")
@@ -132,6 +134,10 @@ class Volume(LazyArray):
         return store[ts.d[:].translate_to[0]].transpose([kept.index(axis) for axis in order])
 
     def read_box(self, where: Box) -> NDArray:
+        if self._plain is not None:
+            found = self._plain.read(where)
+            if found is not None:
+                return found  # otherwise TensorStore knows what to say, or to fill in
         patience = Patience(self.access.timeout, self._place(where))
         if self._kept is not None:
             return self._read_chunks(where, self._kept, patience)
@@ -190,7 +196,8 @@ class Volume(LazyArray):
     def absent(self, where: Box) -> float:
         """Fraction of the voxels in ``where`` whose chunks are not stored.
 
-        Asks for one voxel of each chunk that this process has not met: the chunk stays in the cache, for whoever reads the box next.
+        Looks for the file of each chunk that this process has not met. Where a chunk has none of its own, it asks for one voxel: the chunk
+        stays in the cache, for whoever reads the box next.
 
         Raises:
             SourceError: a chunk is there and cannot be read.
@@ -200,7 +207,9 @@ class Volume(LazyArray):
         for index, box in under:
             if self._presence.known(index) is not None:
                 continue
-            if self._kept is not None and self._kept.path(index).exists():
+            if self._plain is not None:
+                self._presence.note(index, stored=self._plain.stored(index))
+            elif self._kept is not None and self._kept.path(index).exists():
                 self._presence.note(index, stored=True)
             else:
                 asked.append((index, store[tuple(s.start for s in box)].read()))
