@@ -2,9 +2,9 @@
 
 python benchmarks/cutouts.py [--cutouts 500] [--rounds 3]
 
-Needs curate-tensorstore and cloud-volume, which writes the layers, uncompressed: sections in chunks of 1024 x 1024 x 1, and a cube in chunks of
-64 x 64 x 64. CPU time is that of all threads of the process; the best of some rounds, in which all take turns. TensorStore's own time is shown
-as well, and cloud-volume's with a cache of 100 MB. Exit code 1 if values differ.
+Needs curate-tensorstore and cloud-volume, which writes the layers, uncompressed: sections in chunks of 1024 x 1024 x 1, and a cube in
+chunks of 64 x 64 x 64. CPU time is that of all threads of the process; the best of some rounds, in which all take turns. TensorStore's
+own time is shown as well, and cloud-volume's with a cache of 100 MB. Exit code 1 if values differ.
 """
 
 from __future__ import annotations
