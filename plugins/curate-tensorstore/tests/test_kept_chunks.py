@@ -192,3 +192,22 @@ def test_in_runs(server, voxels, tmp_path):
             (z, y, x), (z1, y1, x1) = row["views"][""]["start"], row["views"][""]["stop"]
             assert np.array_equal(sample["image"], voxels[z:z1, y:y1, x:x1])
     assert len(files(tmp_path / "kept")) == len(ALL)
+
+
+def test_how_it_is_read_may_change_between_runs(server, tmp_path):
+    """What is done stays done; another level, or holes that are filled, are another result."""
+    spec = {
+        "version": 1,
+        "name": "cubes",
+        "source": {"use": "list", "cases": [{"case": "em", "layers": {"image": {"uri": f"precomputed://{server.url}/layer"}}}]},
+        "rois": [{"use": "grid", "size": 16}],
+        "write": [{"use": "npy"}],
+        "output": "out",
+    }
+
+    def done(**options):
+        return curate_core.run({**spec, "read": {"*": {"use": "tensorstore", **options}}}, folder=tmp_path, workers=0).units_done
+
+    assert done() > 0
+    assert done(cache=0, concurrency=2, retries=1, timeout=60, local_cache="kept") == 0
+    assert done(missing="fill") > 0
