@@ -4,6 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
+from curate_tensorstore import chunks
 from curate_tensorstore.missing import MissingChunks
 from curate_tensorstore.reader import TensorStoreReader
 
@@ -72,6 +73,14 @@ def test_the_fraction_of_a_box_that_is_not_stored(tmp_path, sharded, missing):
     assert absent(array) == pytest.approx(1 - there.mean())
     assert absent(array, (slice(3, 3), slice(0, 5), slice(0, 5))) == 0
     assert absent(pickle.loads(pickle.dumps(array))) == absent(array)
+
+
+def test_a_process_remembers_so_many_chunks_and_no_more(tmp_path, monkeypatch):
+    there = write(tmp_path / "layer", sharded=True, holes=[(0, 0, 1), (1, 2, 0)])
+    monkeypatch.setattr(chunks, "KNOWN_CHUNKS", 4)
+    array = layer(tmp_path / "layer").array
+    assert absent(array) == absent(array) == pytest.approx(1 - there.mean())
+    assert len(array._presence._stored) <= 4
 
 
 @pytest.mark.parametrize("driver", ["zarr", "zarr3", "n5"])

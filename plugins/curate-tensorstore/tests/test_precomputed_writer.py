@@ -5,9 +5,11 @@ import json
 import numpy as np
 import pytest
 from curate_tensorstore.precomputed import PrecomputedWriter
+from curate_tensorstore.reader import TensorStoreReader
 
 import curate_core
-from curate_core import Image, Piece, RequestError, StepError
+from curate_core import Image, LayerSource, Piece, RequestError, StepError
+from curate_core.arrays import absent
 from curate_core.grid import Grid
 from curate_core.testing import WriterTests, context, make_batch, values
 
@@ -172,10 +174,22 @@ def test_in_a_run(tmp_path):
         np.testing.assert_array_equal(store[:, :, pair, 0].read().result(), expected.T)
         seen[pair] = row["id"]
     assert sorted(seen) == [0, 2, 3, 5]
+    image = TensorStoreReader().open(LayerSource(files=(tmp_path / "out/layer.precomputed",)), context())
+    assert image.grid.spacing == (40, 5, 4)
+    assert absent(image.array) == pytest.approx(2 / 6)
     curate_core.run({**made, "output": "alone"}, folder=tmp_path, workers=0)
     for file in sorted((tmp_path / "out/layer.precomputed").rglob("*")):
         if file.is_file():
             assert file.read_bytes() == (tmp_path / "alone" / file.relative_to(tmp_path / "out")).read_bytes()
+
+
+def test_a_later_run_with_other_samples_changes_the_layer(tmp_path):
+    curate_core.run(spec(tmp_path, [("a", 5), ("a", 0), ("b", 2)]), folder=tmp_path, workers=0)
+    curate_core.run(spec(tmp_path, [("a", 3), ("a", 0), ("b", 2)]), folder=tmp_path, workers=0)
+    layer = tmp_path / "out/layer.precomputed"
+    assert json.loads((layer / "info").read_text())["scales"][0]["size"] == [6, 4, 4]
+    assert sorted(path.name for path in (layer / "4_5_40").iterdir()) == ["0-6_0-4_0-1", "0-6_0-4_2-3", "0-6_0-4_3-4"]
+    assert curate_core.open(tmp_path / "out").verify() == []
 
 
 def test_samples_of_one_number_are_refused(tmp_path):

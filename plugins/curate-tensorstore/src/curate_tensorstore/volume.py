@@ -15,7 +15,7 @@ from curate_core import LazyArray, SourceError
 from curate_core.arrays import Box, NDArray
 from curate_core.grid import Grid
 from curate_tensorstore.address import Address
-from curate_tensorstore.chunks import ChunkGrid, presence_of, shared, voxels
+from curate_tensorstore.chunks import ChunkGrid, Index, presence_of, shared, voxels
 from curate_tensorstore.kept import KeptChunks
 from curate_tensorstore.levels import Level
 from curate_tensorstore.plainfiles import plain_files
@@ -202,28 +202,32 @@ class Volume(LazyArray):
         Raises:
             SourceError: a chunk is there and cannot be read.
         """
-        under = list(self.chunks.under(where))
-        store, patience, asked = self._without_fill(), Patience(self.access.timeout, self._place(where)), []
-        for index, box in under:
-            if self._presence.known(index) is not None:
-                continue
-            if self._plain is not None:
-                self._presence.note(index, stored=self._plain.stored(index))
-            elif self._kept is not None and self._kept.path(index).exists():
-                self._presence.note(index, stored=True)
-            else:
-                asked.append((index, store[tuple(s.start for s in box)].read()))
-        for index, future in asked:
+        under = dict(self.chunks.under(where))
+        stored: dict[Index, bool | None] = {index: self._stored(index) for index in under}
+        store, patience = self._without_fill(), Patience(self.access.timeout, self._place(where))
+        asked = {index: store[tuple(s.start for s in under[index])].read() for index, there in stored.items() if there is None}
+        for index, future in asked.items():
             try:
                 patience.result(future)
             except ValueError as error:
                 if not _is_missing(error):
                     raise self._failed(error, where) from error
-                self._presence.note(index, stored=False)
+                stored[index] = False
             else:
-                self._presence.note(index, stored=True)
-        missing = sum(voxels(shared(box, where)) for index, box in under if not self._presence.known(index))
+                stored[index] = True
+        for index, there in stored.items():
+            self._presence.note(index, stored=bool(there))
+        missing = sum(voxels(shared(under[index], where)) for index, there in stored.items() if not there)
         return missing / max(1, voxels(where))
+
+    def _stored(self, index: Index) -> bool | None:
+        """Whether a chunk is stored, as far as that can be told without asking a server."""
+        known = self._presence.known(index)
+        if known is None and self._plain is not None:
+            return self._plain.stored(index)
+        if known is None and self._kept is not None and self._kept.path(index).exists():  # torn or not: somebody had it
+            return True
+        return known
 
     def _place(self, where: Box) -> str:
         place = ", ".join(f"{axis} {s.start}:{s.stop}" for axis, s in zip(self.axes, where, strict=True))
