@@ -53,6 +53,16 @@ def nbytes(array: ArrayLike) -> int:
     return int(np.prod(array.shape, dtype=np.int64)) * np.dtype(array.dtype).itemsize
 
 
+def absent(array: ArrayLike, where: Box | None = None) -> float:
+    """Fraction of the voxels in a box, of all without one, that the source of ``array`` does not store; 0 where it does not say.
+
+    What is looked up are chunks, not voxels: it costs little, and of views counts what they are made from.
+    """
+    if not isinstance(array, LazyArray) or 0 in array.shape:
+        return 0.0
+    return array.absent(tuple(slice(0, n) for n in array.shape) if where is None else where)
+
+
 def slabs(array: ArrayLike, max_bytes: int = SLAB_BYTES) -> Iterator[Box]:
     """Boxes over the whole array in order, cut along its first axis, each of about ``max_bytes`` once read."""
     if 0 in array.shape:
@@ -76,6 +86,13 @@ class LazyArray(ABC):
     @abstractmethod
     def read_box(self, where: Box) -> NDArray:
         """The voxels in ``where``: one plain slice for every axis, within the shape."""
+
+    def absent(self, where: Box) -> float:
+        """Fraction of the voxels in ``where`` whose values no chunk of the source holds.
+
+        Views of one source pass the question on, with the box of theirs that they would read.
+        """
+        return 0.0
 
     @property
     def ndim(self) -> int:
@@ -147,6 +164,9 @@ class MapArray(LazyArray):
             out[first : first + step] = self._mapped((slice(start, stop), *where[1:]))
         return out
 
+    def absent(self, where: Box) -> float:
+        return absent(self.base, where)
+
     def _mapped(self, where: Box) -> NDArray:
         values = self.function(read(self.base, where))
         return values.astype(values.dtype.newbyteorder("="), copy=False)  # numpy's functions give either byte order
@@ -165,7 +185,13 @@ class CropArray(LazyArray):
         self.dtype = np.dtype(base.dtype)
 
     def read_box(self, where: Box) -> NDArray:
-        return read(self.base, tuple(slice(s.start + a, s.stop + a) for s, a in zip(where, self.start, strict=True)))
+        return read(self.base, self._inner(where))
+
+    def absent(self, where: Box) -> float:
+        return absent(self.base, self._inner(where))
+
+    def _inner(self, where: Box) -> Box:
+        return tuple(slice(s.start + a, s.stop + a) for s, a in zip(where, self.start, strict=True))
 
 
 class TransposeArray(LazyArray):
@@ -180,10 +206,16 @@ class TransposeArray(LazyArray):
         self.dtype = np.dtype(base.dtype)
 
     def read_box(self, where: Box) -> NDArray:
+        return read(self.base, self._inner(where)).transpose(self.order)
+
+    def absent(self, where: Box) -> float:
+        return absent(self.base, self._inner(where))
+
+    def _inner(self, where: Box) -> Box:
         inner = [slice(0, 0)] * len(where)
         for position, axis in enumerate(self.order):
             inner[axis] = where[position]
-        return read(self.base, tuple(inner)).transpose(self.order)
+        return tuple(inner)
 
 
 class TakeArray(LazyArray):
@@ -198,8 +230,13 @@ class TakeArray(LazyArray):
         self.dtype = np.dtype(base.dtype)
 
     def read_box(self, where: Box) -> NDArray:
-        inner = (*where[: self.axis], slice(self.index, self.index + 1), *where[self.axis :])
-        return read(self.base, inner).squeeze(self.axis)
+        return read(self.base, self._inner(where)).squeeze(self.axis)
+
+    def absent(self, where: Box) -> float:
+        return absent(self.base, self._inner(where))
+
+    def _inner(self, where: Box) -> Box:
+        return (*where[: self.axis], slice(self.index, self.index + 1), *where[self.axis :])
 
 
 class AddAxisArray(LazyArray):
@@ -218,6 +255,9 @@ class AddAxisArray(LazyArray):
         added = (slice(None),) * self.axis + (where[self.axis],)
         return np.expand_dims(read(self.base, inner), self.axis)[added]
 
+    def absent(self, where: Box) -> float:
+        return absent(self.base, (*where[: self.axis], *where[self.axis + 1 :]))
+
 
 class ConcatArray(LazyArray):
     """Arrays joined along an axis; equal along every other, of one dtype after numpy's promotion."""
@@ -234,16 +274,23 @@ class ConcatArray(LazyArray):
         self.dtype = np.result_type(*(np.dtype(p.dtype) for p in parts))
 
     def read_box(self, where: Box) -> NDArray:
-        wanted = where[self.axis]
         out = np.empty([s.stop - s.start for s in where], self.dtype)
+        for part, inner, target in self._inner(where):
+            out[(slice(None),) * self.axis + (target,)] = read(part, inner)
+        return out
+
+    def absent(self, where: Box) -> float:
+        length = max(1, where[self.axis].stop - where[self.axis].start)
+        return sum(absent(part, inner) * (target.stop - target.start) / length for part, inner, target in self._inner(where))
+
+    def _inner(self, where: Box) -> Iterator[tuple[ArrayLike, Box, slice]]:
+        """Parts under a box, the box in each, and where along the axis of the result it goes."""
+        wanted = where[self.axis]
         for part, low, high in zip(self.parts, self.edges[:-1], self.edges[1:], strict=True):
             start, stop = max(wanted.start, low), min(wanted.stop, high)
             if start < stop:
                 inner = (*where[: self.axis], slice(start - low, stop - low), *where[self.axis + 1 :])
-                target = [slice(None)] * len(where)
-                target[self.axis] = slice(start - wanted.start, stop - wanted.start)
-                out[tuple(target)] = read(part, inner)
-        return out
+                yield part, inner, slice(start - wanted.start, stop - wanted.start)
 
 
 class OpenedArray(LazyArray):
@@ -262,9 +309,15 @@ class OpenedArray(LazyArray):
         self._array: ArrayLike | None = None
 
     def read_box(self, where: Box) -> NDArray:
+        return read(self._opened(), where)
+
+    def absent(self, where: Box) -> float:
+        return absent(self._opened(), where)
+
+    def _opened(self) -> ArrayLike:
         if self._array is None:
             self._array = self.opener()
-        return read(self._array, where)
+        return self._array
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_array": None}

@@ -178,6 +178,8 @@ def step_identity(step: Step) -> Plain:
         return [step.name, sorted(step.when.items())]
     options: dict[str, Any] = dict(step.options) if step.component is None else unstructure(step.component)
     for field in attrs.fields(cast(Any, step.cls)):
+        if not info_of(field).keyed:
+            options.pop(field.name, None)
         value = options.get(field.name)
         if value is None or field.name not in step.path_options:
             continue

@@ -34,6 +34,7 @@ class OptionInfo:
         content: the option names a file whose content belongs to the step's key.
         template: the text may hold ``{attribute}``, filled in case by case.
         deprecated: what to write instead, and until when it works; specs that set the option are told.
+        keyed: the option has a part in the result; False: it says how the work is done, and changing it repeats nothing.
     """
 
     doc: str
@@ -46,6 +47,7 @@ class OptionInfo:
     content: bool = False
     template: bool = False
     deprecated: str = ""
+    keyed: bool = True
 
     def problem(self, value: object) -> str | None:
         """What is wrong with ``value``, or None."""
@@ -90,6 +92,7 @@ def option(
     content: bool = False,
     template: bool = False,
     deprecated: str = "",
+    keyed: bool = True,
 ) -> Any:
     """Declare an option of a component: an attrs field with its documentation and bounds.
 
@@ -103,8 +106,10 @@ def option(
         content: the option names a file whose content decides the result, so that its hash joins the keys.
         template: the text may hold ``{attribute}`` of the case, which components that work on one case find filled in.
         deprecated: the option goes away: what to write instead, and until when it works.
+        keyed: False: the option says how the work is done, never what comes of it (tries, a limit of time, a cache), so that work
+            that is done stays done when it changes.
     """
-    info = OptionInfo(doc, ge, gt, le, lt, tuple(choices), min_length, content, template, deprecated)
+    info = OptionInfo(doc, ge, gt, le, lt, tuple(choices), min_length, content, template, deprecated, keyed)
 
     def validate(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
         problem = info.problem(value)

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 from attrs import frozen
 
-from curate_core.arrays import Box, CropArray, LazyArray, MapArray, NDArray, TakeArray, TransposeArray, read
+from curate_core.arrays import Box, CropArray, LazyArray, MapArray, NDArray, TakeArray, TransposeArray, absent, read
 from curate_core.errors import StepError
 from curate_core.kinds import Context, Preprocessor
 from curate_core.model import Case, Image
@@ -34,6 +34,9 @@ class _Luminance(LazyArray):
             return np.asarray(mixed).astype(self.dtype)
         total = sum(weight * channel.astype(np.int64) for weight, channel in zip(LUMINANCE, channels, strict=True))
         return np.asarray((total + 0x8000) >> 16).astype(self.dtype)
+
+    def absent(self, where: Box) -> float:
+        return absent(self.base, (*where[: self.axis], slice(0, 3), *where[self.axis :]))
 
 
 @frozen

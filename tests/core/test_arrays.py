@@ -20,6 +20,7 @@ from curate_core.arrays import (
     OpenedArray,
     TakeArray,
     TransposeArray,
+    absent,
     box,
     nbytes,
     read,
@@ -267,3 +268,39 @@ def test_large_boxes_are_mapped_slab_by_slab(monkeypatch):
     assert seen == [(2, 40), (2, 40), (2, 40), (1, 40)]
     np.testing.assert_array_equal(mapped[1:6, 3:38], base[1:6, 3:38].astype(np.int16) * 2)
     assert max(a * b for a, b in seen) <= 100
+
+
+class Holed(Box):
+    """A source that does not store the voxels where it is 0."""
+
+    def absent(self, where):
+        return float((self.base[where] == 0).mean())
+
+
+@given(npst.arrays(np.int32, (4, 5, 6), elements=st.integers(0, 1)), st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=4))
+@settings(max_examples=100, deadline=None)
+def test_views_pass_on_what_their_source_does_not_store(voxels, ends):
+    base = Holed(voxels)
+    views = {
+        "crop": CropArray(base, (1, 0, 2), (4, 5, 5)),
+        "transposed": TransposeArray(base, (2, 0, 1)),
+        "taken": TakeArray(base, 3, 1),
+        "with an axis": AddAxisArray(base, 1),
+        "mapped": MapArray(base, lambda values: values, np.int32),
+        "joined": ConcatArray([base, voxels, Holed(voxels[:, ::-1])], 1),
+        "opened": OpenedArray(lambda: base, voxels.shape, np.int32),
+    }
+    for name, view in views.items():
+        corners = [(int(min(pair) * (n - 1)), int(max(pair) * (n - 1)) + 1) for pair, n in zip(ends, view.shape, strict=False)]
+        where = tuple(slice(*pair) for pair in corners)
+        expected = (view[where] == 0).astype(float)
+        if name == "joined":
+            low, high = where[1].start, where[1].stop
+            expected[:, max(0, 5 - low) : max(0, min(high, 10) - low)] = 0  # the middle part is a plain array, which stores all
+        assert absent(view, where) == pytest.approx(expected.mean()), name
+    assert absent(views["taken"]) == pytest.approx((voxels[:, 3] == 0).mean())
+
+
+def test_arrays_that_say_nothing_store_all():
+    assert absent(counted((2, 3))) == absent(Box(counted((2, 3))), box((0, 0), (1, 1))) == 0.0
+    assert absent(Holed(counted((0, 3)))) == 0.0

@@ -83,4 +83,5 @@ def test_what_an_option_declares():
     assert info_of(fields["mode"]).choices == ("fast", "slow")
     assert info_of(fields["table"]).content
     assert info_of(fields["plain"]) == OptionInfo("")
+    assert info_of(fields["plain"]).keyed
     assert fields["size"].default is attrs.NOTHING

@@ -6,6 +6,7 @@ an old one, gets a folder under the version that first wrote it.
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from pathlib import Path
@@ -27,6 +28,7 @@ FORMS: dict[str, dict[str, Any]] = {
     "blosc2": {"use": "blosc2", "path": "{case}/{roi}.b2nd", "patch": [4, 4]},
     "hdf5": {"use": "hdf5", "file": "all.h5"},
     "dwi-ml-hdf5": {"use": "dwi-ml-hdf5", "file": "all.hdf5"},
+    "precomputed": {"use": "precomputed", "path": "all.precomputed"},
 }
 """Folder -> the writer's step."""
 VOLUMES = ("dwi-ml-hdf5",)
@@ -51,6 +53,17 @@ def expected(form: str) -> list[tuple[str, np.ndarray]]:
     return [(case, voxels(n)[y : y + 4, x : x + 6]) for n, case in enumerate(("a", "b")) for y in (0, 4) for x in (0, 6)]
 
 
+def rois(form: str, folder: Path) -> dict[str, Any]:
+    """The finder of a form; sections are numbered, over all cases, by a file in ``folder``."""
+    if form == "precomputed":
+        places = [(case, y, x) for case in ("a", "b") for y in (0, 4) for x in (0, 6)]
+        boxes = [{"case": case, "axes": "yx", "start": [y, x], "stop": [y + 4, x + 6]} for case, y, x in places]
+        lines = [json.dumps({**box, "attributes": {"pair": number}}) for number, box in enumerate(boxes)]
+        (folder / "rois.jsonl").write_text("\n".join(lines) + "\n")
+        return {"use": "list", "file": "rois.jsonl"}
+    return {"use": "whole"} if form in VOLUMES else {"use": "grid", "size": [4, 6]}
+
+
 def make(form: str, out: Path) -> None:
     """Write the dataset of one form."""
     with tempfile.TemporaryDirectory() as folder:
@@ -63,7 +76,7 @@ def make(form: str, out: Path) -> None:
             "description": "Read by the tests of every later version.",
             "source": {"use": "files", "pattern": "{split}-{case}.npy"},
             "read": {"*": {"use": "npy", "spacing": [2.0] * (3 if form in VOLUMES else 2), "unit": "mm"}},
-            "rois": [{"use": "whole"} if form in VOLUMES else {"use": "grid", "size": [4, 6]}],
+            "rois": [rois(form, Path(folder))],
             "write": [FORMS[form]],
             "output": str(out),
             "engine": {"use": "local", "workers": 0},

@@ -129,6 +129,13 @@ def test_a_changed_seed_or_source_runs_again_and_says_why(lab):
     assert lab.run().units_done == 2
 
 
+def test_an_option_that_is_not_keyed_runs_nothing_again(lab):
+    lab.run(spec={"read": {"*": {"use": "toy"}}})
+    before = lab.tree()
+    assert lab.run(spec={"read": {"*": {"use": "toy", "patience": 2}}}).units_done == 0
+    assert {name for name, data in lab.tree().items() if data != before.get(name)} <= {"spec.lock.json", "dataset.json"}
+
+
 def test_touching_a_file_or_moving_the_folder_runs_nothing_again(lab, tmp_path_factory):
     lab.run()
     before = lab.tree()

@@ -66,6 +66,8 @@ class ToyFiles(Source):
 class ToyReader(Reader):
     """An array saved as .toy."""
 
+    patience: int = option(doc="Nothing that matters.", default=1, keyed=False)
+
     def open(self, source, context):
         array = np.load(source.files[0], mmap_mode="r", allow_pickle=False)
         return Image(array, Grid.from_spacing(array.shape, "zyx"))

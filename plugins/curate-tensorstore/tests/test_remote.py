@@ -1,80 +1,13 @@
 """Volumes behind a server of this machine that is slow, fails now and then, or for good."""
 
-import functools
-import http.server
-import threading
-import time
-
 import numpy as np
 import pytest
 from curate_tensorstore.reader import TensorStoreReader
 
 import curate_core
 from curate_core import LayerSource, SourceError
-from curate_core.testing import context, values
-
-
-class Server:
-    """Serves a folder; ``fails[path]`` requests for what ends so are refused first, ``broken`` paths always."""
-
-    def __init__(self, folder):
-        self.fails, self.broken, self.slow = {}, (), 0.0
-        self.asked, self.at_once, self.most = [], 0, 0
-        lock = threading.Lock()
-        outer = self
-
-        class Handler(http.server.SimpleHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self):
-                with lock:
-                    outer.asked.append(self.path)
-                    outer.at_once += 1
-                    outer.most = max(outer.most, outer.at_once)
-                    name = next((n for n, left in outer.fails.items() if self.path.endswith(n) and left), None)
-                    if name is not None:
-                        outer.fails[name] -= 1
-                try:
-                    time.sleep(outer.slow)
-                    if name is not None or any(self.path.endswith(n) for n in outer.broken):
-                        self.send_error(503 if name is not None else 403)
-                        return
-                    super().do_GET()
-                finally:
-                    with lock:
-                        outer.at_once -= 1
-
-            def log_message(self, *arguments):
-                pass
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=folder))
-        self.server.daemon_threads = True
-        self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
-        self.thread.start()
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-
-    def close(self):
-        self.server.shutdown()
-        self.server.server_close()
-        self.thread.join()
-
-
-@pytest.fixture(scope="module")
-def voxels():
-    return values((16, 32, 48), "uint8", "remote")
-
-
-@pytest.fixture
-def server(tmp_path, voxels):
-    cloudvolume = pytest.importorskip("cloudvolume")
-    folder = tmp_path / "www"
-    info = cloudvolume.CloudVolume.create_new_info(1, "image", "uint8", "raw", [4, 4, 40], [0, 0, 0], [48, 32, 16], chunk_size=[16, 16, 8])
-    volume = cloudvolume.CloudVolume(f"file://{folder}/layer", info=info, compress=False, progress=False)
-    volume.commit_info()
-    volume[:, :, :] = voxels.transpose(2, 1, 0)
-    found = Server(folder)
-    yield found
-    found.close()
+from curate_core.arrays import absent
+from curate_core.testing import context
 
 
 def layer(server, **options):
@@ -109,6 +42,45 @@ def test_what_may_not_be_read(server):
     server.broken = ("/info",)
     with pytest.raises(SourceError, match=r"layer, info: it cannot be read: .*403.*\(is the address right, and may it be read\?\)"):
         layer(server, retries=0)
+
+
+def test_a_box_may_take_so_long(server, voxels):
+    array = layer(server, timeout=0.4, cache=0).array
+    assert np.array_equal(array[...], voxels)
+    server.slow = 1.5
+    hint = r'\(set a longer "timeout", or null to wait for as long as "retries" last\)'
+    with pytest.raises(SourceError, match=rf"/layer, z 0:8, y 0:16, x 16:32: no answer within 0.4 s {hint}"):
+        array[0:8, 0:16, 16:32]
+    with pytest.raises(SourceError, match=r"/layer, info: no answer within 0.4 s"):
+        layer(server, timeout=0.4, cache=0)
+    server.slow = 0
+    server.fails = {"16-32_0-16_0-8": 99}
+    with pytest.raises(SourceError, match="no answer within 0.4 s"):
+        layer(server, timeout=0.4, retries=99, cache=0).array[...]
+
+
+def test_looking_for_missing_chunks_costs_no_second_request(server, voxels):
+    """And one that is missing is remembered by the process."""
+    (server.folder / "layer/4_4_40/16-32_0-16_0-8").unlink()
+    array = layer(server, missing="fill").array
+    server.chunks()
+    assert absent(array, (slice(0, 8), slice(0, 16), slice(8, 32))) == pytest.approx(2 / 3)
+    assert sorted(server.chunks()) == ["0-16_0-16_0-8", "16-32_0-16_0-8"]
+    expected = voxels.copy()
+    expected[0:8, 0:16, 16:32] = 0
+    assert np.array_equal(array[0:8, 0:16, 8:32], expected[0:8, 0:16, 8:32])
+    assert absent(layer(server, missing="fill").array, (slice(0, 8), slice(0, 16), slice(0, 32))) == 0.5
+    assert server.chunks() == []
+
+
+def test_a_box_whose_missing_chunks_cannot_be_looked_up(server):
+    server.fails = {"16-32_0-16_0-8": 99}
+    with pytest.raises(SourceError, match=r"layer, z 0:16, y 0:32, x 0:48: it cannot be read: .*503"):
+        absent(layer(server, retries=0).array)
+    array = layer(server, cache=0, timeout=0.4).array
+    server.slow = 1
+    with pytest.raises(SourceError, match=r"layer, z 0:16, y 0:32, x 0:48: no answer within 0.4 s"):
+        absent(array)
 
 
 def test_concurrency_is_bounded(server, voxels):

@@ -71,6 +71,31 @@ def test_precomputed_with_channels(tmp_path):
     assert np.array_equal(image.array[...], voxels)
 
 
+@pytest.mark.parametrize(("dtype", "channels"), [("uint8", 1), ("uint16", 1), ("float32", 3)])
+def test_any_box_of_precomputed(tmp_path, dtype, channels):
+    """Across chunks, within one, single planes and single voxels, at borders."""
+    voxels = values((*SHAPE, channels)[: 3 + (channels > 1)], dtype, "boxes")
+    array = open_layer(write_precomputed(tmp_path / "layer", voxels, offset=(7, 21, 3))).array
+    rng = np.random.default_rng(0)
+    for number in range(150):
+        corners = [np.sort(rng.choice(n + 1, 2, replace=False)) for n in voxels.shape]
+        where = tuple(slice(int(a), int(a) + 1) if (number >> k) & 3 == 3 else slice(int(a), int(b)) for k, (a, b) in enumerate(corners))
+        found = array[where]
+        assert found.dtype == voxels.dtype
+        assert np.array_equal(found, voxels[where]), where
+    assert array[5:5, :, 3:4].shape == voxels[5:5, :, 3:4].shape
+
+
+def test_a_torn_chunk_is_an_error_of_its_box(voxels, tmp_path):
+    folder = write_precomputed(tmp_path / "layer", voxels)
+    chunk = folder / "4_5_40/0-16_16-32_0-8"
+    chunk.write_bytes(chunk.read_bytes()[:-1])
+    array = open_layer(folder, missing="fill").array
+    with pytest.raises(SourceError, match=r"layer, z 2:3, y 10:20, x 3:4: it cannot be read: .*Expected chunk length to be 2048"):
+        array[2:3, 10:20, 3:4]
+    assert np.array_equal(array[2:3, 10:16, 3:4], voxels[2:3, 10:16, 3:4])
+
+
 def test_levels_of_precomputed_share_the_world(precomputed, voxels, tmp_path):
     """A coarse voxel's centre is the mean of the centres of those that it stands for."""
     cloudvolume = pytest.importorskip("cloudvolume")

@@ -41,9 +41,15 @@ class TensorStoreReader(Reader):
         doc="Chunks that are not there: an error, or filled; auto: filled for Zarr and N5, which leave out empty ones.",
         default="auto",
     )
-    cache: ByteSize = option(doc="Decoded chunks that a worker keeps.", default=ByteSize(100_000_000))
-    concurrency: int = option(doc="Requests to a server at once, of each worker.", default=16, ge=1)
-    retries: int = option(doc="Tries after a request that failed, each after a longer pause.", default=5, ge=0)
+    cache: ByteSize = option(doc="Decoded chunks that a worker keeps.", default=ByteSize(100_000_000), keyed=False)
+    concurrency: int = option(doc="Requests to a server at once, of each worker.", default=16, ge=1, keyed=False)
+    retries: int = option(doc="Tries after a request that failed, each after a longer pause.", default=5, ge=0, keyed=False)
+    timeout: float | None = option(doc="Seconds that reading one box may take in all; null: any number.", default=None, gt=0, keyed=False)
+    local_cache: Path | None = option(
+        doc="Folder where chunks that were read over a network are kept for later runs; nothing in it is ever removed. null: none.",
+        default=None,
+        keyed=False,
+    )
 
     def sniff(self, path: Path) -> str | None:
         if not path.is_dir():
@@ -87,4 +93,4 @@ class TensorStoreReader(Reader):
     def _access(self, *, fill: bool) -> Access:
         from curate_tensorstore.volume import Access
 
-        return Access(int(self.cache), self.concurrency, self.retries, fill)
+        return Access(int(self.cache), self.concurrency, self.retries, fill, self.timeout, self.local_cache)
