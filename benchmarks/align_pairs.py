@@ -120,7 +120,7 @@ def main() -> int:
         spec["preprocess"][0]["layers"] = ["image"]
         listed = [[[x * 32, y * 32, z] for x, y, z in pair] for pair in pairs]
         spec["rois"] = [{"use": "point-pairs", "pairs": listed, "size": [size, size]}]
-        spec["transform"] = [{**spec["transform"][1], "reference_size": [2 * size, 2 * size]}]
+        spec["transform"] = [{**spec["transform"][2], "reference_size": [2 * size, 2 * size]}]
         spec["write"] = [{"use": "pair-hdf5", "images": "images.h5"}]
         (folder / "spec.json").write_text(json.dumps(spec), encoding="utf-8")
         ours, theirs = [], []

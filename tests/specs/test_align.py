@@ -25,7 +25,7 @@ def site(tmp_path, monkeypatch):
 
 
 def test_from_points_to_fields_of_two_stages(site, capsys):
-    sizes = ["--set", "rois.0.size=[32,40]", "--set", "transform.0.reference_size=[40,40]", "--set", "transform.1.reference_size=[48,48]"]
+    sizes = ["--set", "rois.0.size=[32,40]", "--set", "transform.1.reference_size=[40,40]", "--set", "transform.2.reference_size=[48,48]"]
     assert main(["run", "specs/align/pairs.json", *sizes, "--set", "rois.0.offsets=[-1,-2]"]) == 0
     assert "found         12  in 1 case" in capsys.readouterr().out
     with h5py.File(next((site / "out/pairs").glob("x*.h5"))) as file:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import warnings
 
 import h5py
@@ -363,3 +364,27 @@ def test_a_reference_of_another_mip_as_plain_numpy_has_it(site, tmp_path):
             values, mask = (cut(v, z, y, x, 64, 64) for v in (image, joined))
             wanted = np.where((values == 0) | mask, 0.0, (values - seen.mean()) / seen.std(ddof=1))
             np.testing.assert_allclose(images[number, side], wanted, atol=1e-4)
+
+
+def test_missing_chunks_are_told_by_fraction(site, tmp_path):
+    folder, _ = site
+    shutil.copytree(folder / "layers", tmp_path / "layers")
+    (gone,) = (tmp_path / "layers/image").glob("*/16-80_96-160_105-106")  # of mip 5: x, y, z; chunks of 64
+    gone.unlink()
+    given = spec(folder, False)
+    given["source"]["cases"][0]["layers"]["image"]["uri"] = f"precomputed://file://{tmp_path}/layers/image"
+    given["transform"].insert(0, {"use": "missing-chunks", "layers": ["image"]})
+    run({**given, "output": "out"}, folder=tmp_path)
+    rows = [row["attributes"] for row in curate_core.open(tmp_path / "out").rows()]
+    low = {axis: rows[0][axis] // 32 for axis in "xy"}
+    overlap = max(0, min(80, low["x"] + 64) - max(16, low["x"])) * max(0, min(160, low["y"] + 64) - max(96, low["y"])) / 64**2
+    for row in rows:
+        expected = overlap if row["point"] == 0 and 105 in (row["z"], row["tgt_z"]) else 0.0
+        assert row["missing"] == pytest.approx(expected)
+    assert overlap > 0.1
+    given["transform"][0]["limit"] = 0.05
+    summary = run({**given, "output": "strict"}, folder=tmp_path)
+    reasons = {row["reason"] for row in curate_core.open(tmp_path / "strict").quarantined()}
+    assert summary.quarantined_samples == 2
+    assert len(reasons) == 1
+    assert f"{100 * overlap:.4g} % of layer 'image' is missing" in reasons.pop()

@@ -169,6 +169,7 @@ WHOLE = {
     ],
     "rois": [{"use": "point-pairs", "points": "spec.json", "layer": "image", "mip": 5, "size": [2048, 2048]}],
     "transform": [
+        {"use": "missing-chunks", "layers": ["image"]},
         {"use": "follow-field", "field": "field", "others": ["mask"], "reference_size": [2048, 2048], "step_mip": 8},
         {"use": "normalize-by-reference", "reference_size": [2048, 2048], "mask": "mask"},
         {"use": "warp", "view": "tgt"},
@@ -190,7 +191,10 @@ def test_the_template_as_a_spec():
 def test_without_a_field_and_masks():
     spec = convert(with_pairs(field=None, masks=[]), points="spec.json")
     assert spec["preprocess"] == [{"use": "to-mip", "mip": 5, "layers": ["image"], "like": "image"}]
-    assert spec["transform"] == [{"use": "normalize-by-reference", "reference_size": [2048, 2048]}]
+    assert spec["transform"] == [
+        {"use": "missing-chunks", "layers": ["image"]},
+        {"use": "normalize-by-reference", "reference_size": [2048, 2048]},
+    ]
     assert spec["write"] == [{"use": "pair-hdf5", "images": "x{first_x}_y{first_y}_z{first_z}_MIP5.h5"}]
     assert list(spec["source"]["cases"][0]["layers"]) == ["image"]
     bare = with_pairs(image={"path": "gs://a/b", "src_mip": 5})
@@ -209,7 +213,7 @@ def test_a_reference_of_its_own(changed):
     assert spec["preprocess"][1] == {"use": "to-mip", "mip": mips["dst_mip"], "layers": ["reference"], "like": "reference"}
     union = {"use": "mask-union", "layers": ["fold", "tissue"], "thresholds": [178, 178]}
     assert spec["preprocess"][2:] == [{**union, "like": "image", "to": "mask"}, {**union, "like": "reference", "to": "reference_mask"}]
-    assert spec["transform"][1] == {
+    assert spec["transform"][2] == {
         "use": "normalize-by-reference", "reference_size": [200, 300], "reference": "reference", "mask": "mask",
         "reference_mask": "reference_mask",
     }  # fmt: skip
@@ -224,7 +228,7 @@ def test_sizes_and_centres():
     assert spec["rois"] == [{
         "use": "point-pairs", "pairs": [[[1.5, 2, 3], [1.5, 2, 3]]], "anchor": "centre", "layer": "image", "mip": 4, "size": [20, 30],
     }]  # fmt: skip
-    assert spec["transform"][0]["reference_size"] == [20, 30]
+    assert spec["transform"][1]["reference_size"] == [20, 30]
     assert spec["write"][0]["images"].endswith("_MIP4.h5")
 
 

@@ -8,5 +8,5 @@ sections = runpy.run_path(str(Path(__file__).parents[1] / "sections.py"))
 
 def recipe(folder):
     sections["write_site"](folder)
-    sizes = ["rois.0.size=[16,24]", "transform.0.reference_size=[24,24]", "transform.1.reference_size=[32,40]"]
+    sizes = ["rois.0.size=[16,24]", "transform.1.reference_size=[24,24]", "transform.2.reference_size=[32,40]"]
     return [f"source.root={folder}", f"rois.0.points={folder}/points.csv", "rois.0.offsets=[-1,-2]", *sizes]

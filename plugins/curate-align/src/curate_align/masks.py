@@ -11,7 +11,7 @@ from attrs import frozen
 from curate_align.ongrid import Chosen
 from curate_align.tomip import on_grid
 from curate_core import Case, Context, LazyArray, Preprocessor, StepError, option
-from curate_core.arrays import ArrayLike, Box, NDArray, read
+from curate_core.arrays import ArrayLike, Box, NDArray, absent, read
 
 
 @frozen
@@ -65,3 +65,6 @@ class _Union(LazyArray):
     def read_box(self, where: Box) -> NDArray:
         found = [read(part, where) >= threshold for part, threshold in zip(self.parts, self.thresholds, strict=True)]
         return np.logical_or.reduce(found)
+
+    def absent(self, where: Box) -> float:
+        return max(absent(part, where) for part in self.parts)

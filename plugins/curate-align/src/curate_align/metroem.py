@@ -91,7 +91,7 @@ class Metroem(Importer):
             "read": {"*": {"use": "tensorstore", "missing": "fill"}},
             "preprocess": preprocess,
             "rois": [rois],
-            "transform": transform,
+            "transform": [{"use": "missing-chunks", "layers": ["image"]}, *transform],
             "write": [write],
             "output": self.output,
         }

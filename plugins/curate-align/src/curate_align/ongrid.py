@@ -8,7 +8,7 @@ import numpy as np
 
 from curate_align.taps import Method, Taps, taps
 from curate_core import LazyArray, StepError
-from curate_core.arrays import ArrayLike, Box, NDArray, read
+from curate_core.arrays import ArrayLike, Box, NDArray, absent, read
 from curate_core.grid import Grid
 
 Chosen = Literal["auto", "bilinear", "nearest", "area"]
@@ -48,6 +48,9 @@ class OnGrid(LazyArray):
             keeps = self.method == "nearest" or self.axes[axis] == "z"
             values = (tap.pick if keeps else tap.apply)(values, axis, inner[axis].start)
         return values.astype(self.dtype, copy=False)
+
+    def absent(self, where: Box) -> float:
+        return absent(self.base, self._under(where)[1])
 
     @property
     def grid(self) -> Grid:
