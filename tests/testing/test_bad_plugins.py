@@ -87,7 +87,9 @@ def test_heavy_import(failures, heavy):
 def test_wrong_api_number(failures):
     failed = failures(plugin=PLUGIN.replace("API = 1", "API = 0"))
     assert failed["test_states_the_api"] == "AssertionError: curate_toy.plugin states CURATE_HOOK_API = 0, this curate has 1"
-    reason = "curate_toy.plugin is broken: written for plugin API 0, this curate has 1; install versions that fit together"
+    reason = (
+        "curate_toy.plugin is broken: written for plugin API 0 (CURATE_HOOK_API), this curate has 1; install versions that fit together"
+    )
     assert failed["test_loads"] == f"AssertionError: {reason}"
 
 
@@ -182,7 +184,7 @@ def test_without_a_readme(failures):
 def test_plugin_that_cannot_be_imported(failures):
     failed = failures(plugin="raise RuntimeError('out of order')\n")
     assert "RuntimeError: out of order" in failed["test_importing_it_is_light"]
-    assert failed["test_loads"] == "AssertionError: curate_toy.plugin is broken: RuntimeError: out of order"
+    assert failed["test_loads"] == "AssertionError: curate_toy.plugin is broken: RuntimeError: out of order (plugin.py, line 1)"
 
 
 def test_help_in_the_package(failures, tmp_path: Path):
