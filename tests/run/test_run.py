@@ -370,7 +370,7 @@ def test_a_filter_that_breaks_the_contract_is_named(lab, how, within):
     for row in lab.open().quarantined():
         assert row["step"] == "toy-wrong"
         assert re.sub(r"line \d+", "line N", row["reason"]).endswith(WRONG[how])
-    with pytest.raises(IndexError, match="the dataset has no samples, its cases failed; the first because: case .*toy-wrong"):
+    with pytest.raises(IndexError, match="the dataset has no samples, its cases failed; the first because: .*toy-wrong"):
         lab.open()[0]
 
 

@@ -129,6 +129,17 @@ def test_component_that_cannot_be_imported(failures):
     assert message.startswith("PluginError: plugin curate-toy: curate_toy.rois:Corner cannot be imported: ModuleNotFoundError")
 
 
+@pytest.mark.parametrize(
+    ("default", "message"),
+    [('"4"', "'4', is none of its values: expected a whole number, got \"4\""), ("0", "0, is none of its values: 0 must")],
+)
+def test_a_default_that_no_spec_could_say(failures, default, message):
+    failed = failures(rois=ROIS.replace("ge=1)", f"ge=1, default={default})"))
+    assert set(failed) == {"test_defaults_are_values_of_their_options"}
+    expected = f"AssertionError: roi_finder:corner: the default of option 'size', {message}"
+    assert failed["test_defaults_are_values_of_their_options"].startswith(expected)
+
+
 def test_undocumented_option(failures):
     failed = failures(rois=ROIS.replace('option(doc="Edge of the box in voxels.", ge=1)', "attrs.field(default=3)"))
     assert set(failed) == {"test_options_are_documented"}
