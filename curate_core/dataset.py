@@ -82,13 +82,19 @@ class Dataset:
     def row(self, index: int) -> Row:
         """The manifest's row of a sample: id, case, attributes, sources, views, scores, arrays, sha256."""
         if not -len(self) <= index < len(self):
-            message = f"sample {index} of {len(self)}"
-            raise IndexError(message)
+            raise IndexError(self._beyond(index))
         at = int(self._rows[index])
         start, stop = map(int, self._offsets[at : at + 2])
         with self._manifest() as file:
             file.seek(max(0, start))
             return self._parse(file.read(max(0, stop - start)))
+
+    def _beyond(self, index: int) -> str:
+        """Why there is no such sample; whoever looks at the first one of none wants to know why there is none."""
+        summary = self.summary
+        if summary["samples"] or not summary["quarantined"]["cases"]:
+            return f"sample {index} of {len(self)}"
+        return f"the dataset has no samples, its cases failed; the first because: {next(self.quarantined())['reason']}"
 
     def rows(self) -> Iterator[Row]:
         """The manifest's rows of all samples, in order."""

@@ -9,14 +9,14 @@ from functools import lru_cache
 from importlib import import_module, metadata
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import attrs
 import pluggy
 from attrs import frozen
 
 from curate_core import hookspec
-from curate_core.errors import PluginError, nearest
+from curate_core.errors import PluginError, nearest, place_in
 from curate_core.providers import KIND_NAMES, Provider
 
 CORE = "curate-core"
@@ -116,7 +116,8 @@ class Host:
             problems = _provider_problems(providers)
         except (Exception, SystemExit) as error:
             kind = "" if isinstance(error, PluginError) else f"{type(error).__name__}: "
-            problems, providers = [f"{kind}{error}{_misspelt(entry, error)}"], []
+            place = place_in(entry.module, error) if kind else ""
+            problems, providers = [f"{kind}{error}{place}{_misspelt(entry, error)}"], []
         if problems:
             if self._manager.has_plugin(name):
                 self._manager.unregister(name=name)
@@ -188,7 +189,9 @@ class Host:
         """
         target = offer.provider.target
         if target not in self._classes:
-            self._classes[target] = _import_class(offer)
+            from curate_core.loading import import_class  # with what structures options
+
+            self._classes[target] = import_class(offer.provider, offer.distribution)
         return self._classes[target]
 
     def readers_for(self, path: Path) -> list[Offer]:
@@ -306,37 +309,8 @@ def _api_problems(module: ModuleType) -> list[str]:
     if api is None:
         return [f"{module.__name__} does not state CURATE_HOOK_API; write CURATE_HOOK_API = {HOOK_API}"]
     if api != HOOK_API:
-        return [f"written for plugin API {api}, this curate has {HOOK_API}; install versions that fit together"]
+        return [f"written for plugin API {api} (CURATE_HOOK_API), this curate has {HOOK_API}; install versions that fit together"]
     return []
-
-
-def _import_class(offer: Offer) -> type[Any]:
-    from curate_core.kinds import KINDS
-
-    provider = offer.provider
-    module_name, _, class_name = provider.target.partition(":")
-    where = f"plugin {offer.distribution}"
-    try:
-        cls = getattr(import_module(module_name), class_name)
-    except (Exception, SystemExit) as error:
-        message = f"{provider.target} cannot be imported: {type(error).__name__}: {error}"
-        raise PluginError(message, where=where, hint="see curate plugins --check") from error
-    expected = KINDS[provider.kind]
-    if not (isinstance(cls, type) and issubclass(cls, expected)):
-        message = f"{provider.target} is not a subclass of curate_core.{expected.__name__}"
-        raise PluginError(message, where=where)
-    if "__attrs_attrs__" not in vars(cls):
-        message = f"{provider.target} is not an attrs class of its own"
-        raise PluginError(message, where=where, hint="decorate it with @attrs.frozen")
-    shadowed = sorted(field.name for field in attrs.fields(cast(Any, cls)) if hasattr(expected, field.name))
-    if shadowed:
-        message = f"{provider.target} has an option {shadowed[0]!r}, which is a method of every {_words(provider.kind)}"
-        raise PluginError(message, where=where, hint="give the option another name")
-    missing = sorted(getattr(cls, "__abstractmethods__", ()))
-    if missing:
-        message = f"{provider.target} lacks the method {missing[0]!r} that every {_words(provider.kind)} has"
-        raise PluginError(message, where=where)
-    return cls
 
 
 def _words(kind: str) -> str:

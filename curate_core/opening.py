@@ -36,10 +36,11 @@ WELL_KNOWN = {
 
 @frozen
 class Verdict:
-    """Whether a reader takes a file: ``reason`` is empty when it does."""
+    """Whether a reader takes a file: ``reason`` is empty when it does. ``unusable``: the reader is at fault, not the file."""
 
     offer: Offer
     reason: str = ""
+    unusable: bool = False
 
 
 def judge_readers(host: Host, path: Path) -> list[Verdict]:
@@ -51,18 +52,19 @@ def judge_readers(host: Host, path: Path) -> list[Verdict]:
     refuse_special(path)
     verdicts = []
     for offer in host.readers_for(path):
+        unusable = False
         try:
             reader: Reader = structure({}, host.load(offer), Path())
             reason = reader.sniff(path) or ""
         except PluginError as error:
-            reason = str(error)
+            reason, unusable = str(error), True
         except Mistakes as mistakes:
             reason = f"it needs options: {mistakes}"
         except OSError as error:
             reason = f"the file cannot be read: {error.strerror or error}"
         except Exception as error:
             reason = f"its sniff failed with {type(error).__name__}: {error}{place_in(offer.provider.target, error)}"
-        verdicts.append(Verdict(offer, reason))
+        verdicts.append(Verdict(offer, reason, unusable))
     return verdicts
 
 
@@ -86,14 +88,18 @@ def choose_reader(host: Host, path: Path) -> Offer:
             return verdict.offer
     if not verdicts:
         wanted = distribution_for(path)
+        broken = [plugin.distribution for plugin in host.plugins if plugin.status == "broken"]
         hint = f"pip install {wanted}" if wanted else "see curate plugins, or name a reader under read"
+        if broken and wanted in ("", *broken):
+            hint = f"a broken plugin may, see curate plugins: {', '.join(broken)}"
         files = f"files that end in {path.suffix!r}" if path.suffix else "files without an ending"
         what = "folders such as this" if path.is_dir() else files
         message = f"no installed reader takes {what}"
         raise SourceError(message, where=str(path), hint=hint)
     reasons = "; ".join(f"{v.reason} ({v.offer.qualified})" for v in verdicts)
     message = f"no reader takes it: {reasons}"
-    raise SourceError(message, where=str(path), hint="the file is damaged, or not what its ending says")
+    hint = "see curate plugins --check" if all(v.unusable for v in verdicts) else "the file is damaged, or not what its ending says"
+    raise SourceError(message, where=str(path), hint=hint)
 
 
 @frozen(eq=False)

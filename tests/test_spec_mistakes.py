@@ -83,7 +83,7 @@ MISTAKES = [
     ("write.0.dtype", "float31", "write.0: dtype: 'float31' is not the name of a NumPy type"),
     ("engine.memory", "8 XB", 'engine.memory: expected bytes such as 8000000 or "8 GB", got \'8 XB\''),
     ("engine.workers", -1, "engine.workers: -1 must be at least 0"),
-    ("engine.use", "slurm", "engine.use: there is no engine 'slurm' (one of 'local')"),
+    ("engine.use", "teleport", "engine.use: there is no engine 'teleport' (one of "),
 ]  # fmt: skip
 
 

@@ -36,6 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
 def check(host: Host) -> dict[str, str]:
     """Qualified name of each component that cannot be imported or breaks its contract -> why."""
     from curate_core.errors import PluginError
+    from curate_core.loading import SEE
     from curate_core.providers import KIND_NAMES
 
     failures = {}
@@ -44,7 +45,8 @@ def check(host: Host) -> dict[str, str]:
             try:
                 host.load(offer)
             except PluginError as error:
-                failures[f"{kind} {offer.qualified}"] = error.message
+                hint = f" ({error.hint})" if error.hint and error.hint != SEE else ""
+                failures[f"{kind} {offer.qualified}"] = f"{error.message}{hint}"
     return failures
 
 
@@ -95,7 +97,11 @@ def _show(host: Host, failures: dict[str, str], arguments: argparse.Namespace) -
         out.print(Text(f"several offer the {_kind(provider).strip()} {provider.name!r}: write {names} in specs", BAD), soft_wrap=True)
     for name, reason in failures.items():
         out.print(Text(f"{name}: {reason}", BAD), soft_wrap=True)
-    if arguments.check and not failures:
+    broken = [plugin.distribution for plugin in host.plugins if plugin.status == "broken"]
+    if arguments.check and broken:
+        what = "is broken, and offers" if len(broken) == 1 else "are broken, and offer"
+        out.print(Text(f"{', '.join(broken)} {what} nothing.", BAD))
+    elif arguments.check and not failures:
         out.print(Text("All components can be imported.", GOOD))
 
 

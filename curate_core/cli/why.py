@@ -43,6 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
         wanted = distribution_for(path)
         if wanted:
             out.print(f"pip install {wanted} brings one.", markup=False)
+        elif path.is_file():
+            out.print("A reader of your own is asked once its package is installed: pip install -e FOLDER.", markup=False, soft_wrap=True)
     others = [offer for offer in host.offers("reader") if all(offer is not verdict.offer for verdict in verdicts)]
     if arguments.verbose:
         for offer in others:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from curate_core.arrays import Box, NDArray
+from curate_core.arrays import Box, NDArray, read
 from curate_core.batch import Batch
 from curate_core.errors import SourceError
 from curate_core.kinds import generator
@@ -104,7 +104,8 @@ def _feed(digest: Any, value: Any) -> None:
     elif isinstance(value, Image):
         _feed(digest, [np.asarray(value.array), value.grid.to_json(), dict(value.notes)])
     elif isinstance(value, Tractogram):
-        _feed(digest, [value.points, value.offsets, value.lengths, value.grid.to_json(), value.per_streamline, value.per_point])
+        data = [{name: read(array) for name, array in part.items()} for part in (value.per_streamline, value.per_point)]
+        _feed(digest, [read(value.points), value.offsets, value.lengths, value.grid.to_json(), *data])
     elif isinstance(value, Case):
         _feed(digest, [value.id, value.layers, value.attributes])
     elif isinstance(value, Batch):

@@ -35,12 +35,14 @@ class ImporterTests:
         options: its options, as flags of ``curate import`` give them.
         text: a configuration of the other system.
         needs: distributions whose components the spec names, besides the importer's own; where one is missing, the spec is not judged.
+        takes_nothing: an empty text is a configuration, of nothing but defaults.
     """
 
     component: ClassVar[type[Importer]]
     options: ClassVar[Mapping[str, Any]] = {}
     text: ClassVar[str]
     needs: ClassVar[Sequence[str]] = ()
+    takes_nothing: ClassVar[bool] = False
 
     def importer(self) -> Importer:
         """The component under test."""
@@ -93,6 +95,8 @@ class ImporterTests:
         """What is no configuration is an error of curate's, never another exception and never a spec."""
         self.make_files(tmp_path)
         for what, text in FOREIGN.items():
+            if self.takes_nothing and not text:
+                continue
             try:
                 spec = self.convert(tmp_path, text)
             except CurateError:

@@ -17,7 +17,7 @@ import pytest
 from curate_core.host import EntryPoint, Host, Offer, installed_plugins
 from curate_core.kinds import HOOK_API
 from curate_core.options import info_of
-from curate_core.structure import Mistakes, structure
+from curate_core.structure import Mistakes, structure, unstructure
 from curate_core.testing.checks import across_processes
 
 _LIGHT = {"curate_core", "pluggy", "attr", "attrs"}
@@ -135,6 +135,19 @@ class PluginTests:
                 doc = info_of(field).doc
                 assert doc.strip(), f"{name}: option {field.name!r} is not documented; declare it with curate_core.option(doc=...)"
                 assert field.name in hints, f"{name}: option {field.name!r} has no type"
+
+    def test_defaults_are_values_of_their_options(self) -> None:
+        """What an option is when a spec leaves it out, a spec may also say: of its type, within its bounds."""
+        for name, cls in self.components():
+            for field in attrs.fields(cls):
+                if not field.init or field.default is attrs.NOTHING or isinstance(field.default, attrs.Factory):  # type: ignore[arg-type]
+                    continue
+                written = unstructure(field.default)
+                try:
+                    structure({**self._example(name), field.name: written}, cls, Path.cwd())
+                except Mistakes as mistakes:
+                    wrong = [mistake.message for mistake in mistakes.found if mistake.path[:1] == (field.name,)]
+                    assert not wrong, f"{name}: the default of option {field.name!r}, {written!r}, is none of its values: {wrong[0]}"
 
     def test_unknown_options_are_refused(self) -> None:
         """A misspelt option is a mistake that a spec's author hears of."""

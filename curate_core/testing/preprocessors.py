@@ -11,7 +11,7 @@ import pytest
 from curate_core.arrays import read
 from curate_core.kinds import Preprocessor, Worker
 from curate_core.model import Case, Image, Plain
-from curate_core.testing.checks import assert_equal, some_boxes, unchanged
+from curate_core.testing.checks import assert_equal, fingerprint, some_boxes, unchanged
 from curate_core.testing.making import Untouchable, context, make_case, make_component, values
 
 
@@ -106,3 +106,6 @@ class PreprocessorTests:
         for name, layer in first.images().items():
             assert_equal(np.asarray(second.image(name).array), np.asarray(layer.array), f"{self._name}: layer {name!r}, the second time")
             assert second.image(name).grid == layer.grid, f"{self._name}: layer {name!r} has another grid the second time"
+        for name in first.layers.keys() - first.images().keys():
+            same = fingerprint(second.layers[name]) == fingerprint(first.layers[name])
+            assert same, f"{self._name}: layer {name!r} is another the second time"

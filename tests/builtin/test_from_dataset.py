@@ -6,10 +6,10 @@ import pytest
 import curate_core
 from curate_core.builtin.from_dataset import DatasetSource, SampleRois, SamplesReader
 from curate_core.errors import RequestError, SourceError, StepError
-from curate_core.model import LayerSource
+from curate_core.model import Case, LayerSource
 from curate_core.runner import run
 from curate_core.structure import structure
-from curate_core.testing import context, make_case, values
+from curate_core.testing import RoiFinderTests, SourceTests, context, make_case, values
 
 GRID = {"use": "grid", "size": 8, "planes": ["xy"]}
 
@@ -62,6 +62,39 @@ class Bench:
 @pytest.fixture
 def bench(tmp_path):
     return Bench(tmp_path)
+
+
+def small_dataset(folder):
+    """Three cases of nine patches in ``folder/out``; volumes are left beside it."""
+    bench = Bench(folder)
+    bench.make("out", write=[{"use": "npy", "path": "{case}/{roi}.npy"}])
+    return folder / "out"
+
+
+class TestDatasetSource(SourceTests):
+    component = DatasetSource
+    cases = ("s1", "s2", "s10")
+
+    def make_files(self, folder):
+        return {"path": str(small_dataset(folder))}
+
+
+class TestSampleRois(RoiFinderTests):
+    component = SampleRois
+    reads_pixels = False
+
+    @pytest.fixture(autouse=True)
+    def _dataset(self, tmp_path):
+        self.dataset = small_dataset(tmp_path)
+
+    def case(self):
+        (found, *_) = DatasetSource(path=self.dataset).find()
+        layer = found.layers["image"]
+        image = structure(dict(layer.options), SamplesReader, self.dataset).open(layer, context())
+        return Case(found.id, {"image": image}, found.attributes)
+
+    def test_reads_pixels_only_if_it_says_so(self):
+        pytest.skip("its layer is a dataset, which an array that refuses is not")
 
 
 def box_of(row):

@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from curate_core.host import default_host
 from curate_core.kinds import Unit
 from curate_core.runner import run
 from curate_core.structure import Mistakes, structure
-from curate_core.testing import values
+from curate_core.testing import EngineTests, values
 from curate_core.testing.fixtures import write_distribution
 
 WORKERS = pytest.mark.parametrize("workers", [0, 1, 3])
@@ -51,6 +52,16 @@ def engine(**options):
 def outcomes(toys, units, **options):
     with engine(**options).open(toys.work) as session:
         return list(session.run(units))
+
+
+class TestLocalEngine(EngineTests):
+    component = LocalEngine
+    options: ClassVar = {"workers": 2}
+
+
+class TestLocalEngineAlone(EngineTests):
+    component = LocalEngine
+    options: ClassVar = {"workers": 0}
 
 
 @WORKERS

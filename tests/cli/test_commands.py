@@ -234,7 +234,7 @@ def test_broken_old_and_conflicting_plugins_leave_the_rest_working(desk, site):
     code, said, _ = desk("plugins")
     assert code == 0
     assert "raises 1.0  broken: RuntimeError: out of order" in said
-    assert "old 1.0  broken: written for plugin API 0, this curate has 1" in said
+    assert "old 1.0  broken: written for plugin API 0 (CURATE_HOOK_API), this curate has 1" in said
     assert "several offer the ROI finder 'spots': write 'one:spots' or 'two:spots' in specs" in said
     assert desk("plugins", "--check")[0] == 1
     described = json.loads(desk("plugins", "--json")[1])

@@ -90,16 +90,22 @@ def test_a_good_plugin(install):
     assert host.load(host.find("roi_finder", "dots")) is first
 
 
-MODULE_NOT_FOUND = "ModuleNotFoundError: No module named 'no_such_library'"
+MODULE_NOT_FOUND = r"ModuleNotFoundError: No module named 'no_such_library' \(plugin.py, line 1\)"
 BROKEN = {
-    "raises on import": ("raise RuntimeError('out of order')", "RuntimeError: out of order"),
-    "leaves on import": ("import sys\nsys.exit('no licence')", "SystemExit: no licence"),
+    "raises on import": ("raise RuntimeError('out of order')", r"RuntimeError: out of order \(plugin.py, line 1\)"),
+    "leaves on import": ("import sys\nsys.exit('no licence')", r"SystemExit: no licence \(plugin.py, line 2\)"),
     "needs what is not there": ("import no_such_library", MODULE_NOT_FOUND),
     "syntax": ("def broken(:", r"SyntaxError: invalid syntax .*"),
-    "old API": (HEAD.replace("= 1", "= 0"), "written for plugin API 0, this curate has 1; install versions that fit together"),
-    "new API": (HEAD.replace("= 1", "= 2"), "written for plugin API 2, this curate has 1; install versions that fit together"),
+    "old API": (
+        HEAD.replace("= 1", "= 0"),
+        r"written for plugin API 0 \(CURATE_HOOK_API\), this curate has 1; install versions that fit together",
+    ),
+    "new API": (
+        HEAD.replace("= 1", "= 2"),
+        r"written for plugin API 2 \(CURATE_HOOK_API\), this curate has 1; install versions that fit together",
+    ),
     "no API": ("from curate_core import hookimpl", "curate_a.plugin does not state CURATE_HOOK_API; write CURATE_HOOK_API = 1"),
-    "hook raises": (HEAD + "@hookimpl\ndef curate_register_readers():\n    raise KeyError('x')", "KeyError: 'x'"),
+    "hook raises": (HEAD + "@hookimpl\ndef curate_register_readers():\n    raise KeyError('x')", r"KeyError: 'x' \(plugin.py, line 5\)"),
     "hook gives text": (
         HEAD + "@hookimpl\ndef curate_register_readers():\n    return 'mrc'",
         "TypeError: curate_register_readers must give Provider objects, not str",
@@ -127,7 +133,7 @@ BROKEN = {
     ),
     "rubbish in suffixes": (
         HEAD + "@hookimpl\ndef curate_register_readers():\n    yield Provider('reader', 'x', 'X.', 'a:B', 7)",
-        "TypeError: 'int' object is not iterable",
+        r"TypeError: 'int' object is not iterable \(plugin.py, line 5\)",
     ),
     "one name twice": (
         HEAD + "@hookimpl\ndef curate_register_readers():\n    return [Provider('reader', 'x', 'X.', 'a:B')] * 2",
@@ -260,14 +266,28 @@ def test_names_that_are_not_there(install):
         assert caught.value.hint == hint
 
 
+NAMED, MEANT = "the target in plugin.py names it", "it has 'fined': is that meant?"
+DERIVE = "write class Finder(RoiFinder)"
 CHECK, FREEZE, FINDER = "see curate plugins --check", "decorate it with @attrs.frozen", "curate_a.parts:Finder"
 TARGETS = {
-    "no module": ("no_such_module:Finder", "", "cannot be imported: ModuleNotFoundError: No module named 'no_such_module'", CHECK),
+    "no module": ("no_such_module:Finder", "", "cannot be imported: ModuleNotFoundError: No module named 'no_such_module'", NAMED),
     "no class": ("curate_a.parts:Other", "", "cannot be imported: AttributeError: module 'curate_a.parts' has no attribute 'Other'", CHECK),
-    "import fails": (FINDER, "raise OSError('disk')", "cannot be imported: OSError: disk", CHECK),
-    "import leaves": (FINDER, "raise SystemExit(3)", "cannot be imported: SystemExit: 3", CHECK),
-    "no class at all": (FINDER, "Finder = 5", "is not a subclass of curate_core.RoiFinder", ""),
-    "wrong base": (FINDER, PARTS.replace("RoiFinder", "Reader"), "is not a subclass of curate_core.RoiFinder", ""),
+    "misspelt class": (
+        "curate_a.parts:Fnider",
+        "",
+        "cannot be imported: AttributeError: module 'curate_a.parts' has no attribute 'Fnider'",
+        "did you mean 'Finder' in plugin.py?",
+    ),
+    "import fails": (FINDER, "raise OSError('disk')", "cannot be imported: OSError: disk (parts.py, line 1)", CHECK),
+    "import of a library": (
+        FINDER,
+        "import attrs\nimport no_such_library",
+        "cannot be imported: ModuleNotFoundError: No module named 'no_such_library' (parts.py, line 2)",
+        CHECK,
+    ),
+    "import leaves": (FINDER, "raise SystemExit(3)", "cannot be imported: SystemExit: 3 (parts.py, line 1)", CHECK),
+    "no class at all": (FINDER, "Finder = 5", "is not a subclass of curate_core.RoiFinder", DERIVE),
+    "wrong base": (FINDER, PARTS.replace("RoiFinder", "Reader"), "is not a subclass of curate_core.RoiFinder", DERIVE),
     "no attrs class": (FINDER, PARTS.replace("@attrs.frozen", ""), "is not an attrs class of its own", FREEZE),
     "inherits attrs": (
         "curate_a.parts:Child",
@@ -281,7 +301,38 @@ TARGETS = {
         "has an option 'estimate', which is a method of every ROI finder",
         "give the option another name",
     ),
-    "lacks a method": (FINDER, PARTS.replace("def find", "def fined"), "lacks the method 'find' that every ROI finder has", ""),
+    "lacks a method": (FINDER, PARTS.replace("def find", "def fined"), "lacks the method 'find' that every ROI finder has", MEANT),
+    "lacks a method altogether": (FINDER, PARTS.replace("def find", "def other"), "lacks the method 'find' that every ROI finder has", ""),
+    "takes other arguments": (
+        FINDER,
+        PARTS.replace("(self, case, context)", "(self, case)"),
+        "has a method find(self, case), which is called with (self, case, context)",
+        "write def find(self, case, context)",
+    ),
+    "a method that is none": (
+        FINDER,
+        PARTS.replace("    def find", "    @property\n    def find"),
+        "has a 'find' that is no method",
+        "write def find(self, case, context)",
+    ),
+    "an option without a type": (
+        FINDER,
+        PARTS.replace("    def find", "    size = attrs.field(default=3)\n\n    def find"),
+        "has an option 'size' without a type",
+        "write size: int = option(...)",
+    ),
+    "an option of a type that specs have not": (
+        FINDER,
+        PARTS.replace("    def find", "    size: int | complex = 3\n\n    def find"),
+        "has an option 'size' of type int | complex, which no value of a spec can have",
+        "say what it holds, such as dict[str, int] or tuple[float, ...]",
+    ),
+    "an option whose type is nowhere": (
+        FINDER,
+        "from __future__ import annotations" + PARTS.replace("    def find", "    size: Sise = 3\n\n    def find"),
+        "has an option whose type cannot be found: NameError: name 'Sise' is not defined",
+        "import it outside of TYPE_CHECKING",
+    ),
 }
 
 
@@ -309,7 +360,7 @@ def test_plugins_are_found_by_their_metadata(fake_plugin, monkeypatch):
     assert host is default_host()
     found = status(host, "curate-aa")
     assert (found.name, found.version, found.status, found.editable) == ("toy", "1.2", "loaded", False)
-    assert status(host, "curate-ab").reason == "RuntimeError: out of order"
+    assert status(host, "curate-ab").reason == "RuntimeError: out of order (plugin.py, line 1)"
     assert host.load(host.find("roi_finder", "dots")).__name__ == "Finder"
 
 

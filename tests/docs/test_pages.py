@@ -1,6 +1,7 @@
 """What the documentation shows is true: tutorials run as they are written, everything else at least means what it says."""
 
 import ast
+import inspect
 import json
 import re
 import runpy
@@ -8,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import textwrap
 import tomllib
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from curate_core.cli.main import COMMANDS, main, parser_of
 from curate_core.errors import CurateError
 from curate_core.host import default_host
 from curate_core.providers import KIND_NAMES
+from curate_core.scaffold import new_plugin
 from curate_core.spec import load
 from curate_core.testing.fixtures import write_distribution
 
@@ -207,6 +210,23 @@ def test_every_component_has_an_example_that_is_right(tmp_path, monkeypatch):
             for block in shown:
                 look_at_json(block, tmp_path)
     del sys.modules["reference_pages"]  # its folder leaves the path
+
+
+@pytest.mark.parametrize("kind", KIND_NAMES)
+def test_the_example_of_a_new_plugin_is_right(kind, tmp_path, monkeypatch, fake_site):
+    """The reference would show it, once the plugin is installed."""
+    made = new_plugin("hot-spots", kind, tmp_path, default_host())
+    install(made.folder, fake_site)
+    cls = default_host().load(default_host().find(kind, "hot-spots"))
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    example = __import__("reference_pages").EXAMPLE.search(inspect.cleandoc(cls.__doc__) + "\n")
+    del sys.modules["reference_pages"]
+    assert example, f"a new {kind} has no example"
+    block = Block(Path(f"{kind}.py"), 0, "json", textwrap.dedent(example[1]))
+    if kind in ("importer", "command"):
+        look_at_command(block, block.text.strip())
+    else:
+        look_at_json(block, tmp_path)
 
 
 def test_the_site_builds_without_a_warning(tmp_path):

@@ -72,7 +72,7 @@ def curate(place: Path, wheels: Path) -> Path:
     """The command of an environment that holds the wheels and what they ask for, nothing else."""
     scripts = place / "clean" / BIN
     must(sys.executable, "-m", "venv", "clean", folder=place)
-    must(scripts / "pip", "install", "--quiet", "--find-links", wheels, "curate-core[all]", folder=place)
+    must(scripts / "pip", "install", "--quiet", "--no-compile", "--find-links", wheels, "curate-core[all]", folder=place)
     return scripts / "curate"
 
 

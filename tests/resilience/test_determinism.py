@@ -165,22 +165,20 @@ def test_units_may_end_in_any_order_at_any_date(sample, shuffled, monkeypatch):
 
 
 ELSEWHERE = """
-import json, os, sys
+import json, sys
 import curate_core
-spec, settings, folder = json.loads(sys.argv[1])
-for workers in (1, 2, 5):
-    curate_core.run(spec, settings=settings, output=os.path.join(folder, f"{workers} workers"), workers=workers)
+spec, settings, output = json.loads(sys.argv[1])
+curate_core.run(spec, settings=settings, output=output, workers=3)
 """
 OTHER = {"PYTHONHASHSEED": "1", "TZ": "Pacific/Kiritimati", "LC_ALL": "C", "LANG": "C", "SOURCE_DATE_EPOCH": "1", "OMP_NUM_THREADS": "1"}
 
 
 def test_other_processes_make_the_same_bytes(sample, tmp_path):
-    """One, two and five workers, in another environment. More workers than units start none: in the laboratory below, five have work."""
-    job = json.dumps([str(sample.path), sample.settings, str(sample.folder)])
+    """Three workers, in another environment. Most of the time goes into what workers import: other numbers are tried in the laboratory."""
+    job = json.dumps([str(sample.path), sample.settings, str(sample.folder / "elsewhere")])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **OTHER}
     subprocess.run([sys.executable, "-c", ELSEWHERE, job], env=environment, cwd=tmp_path, umask=0o077, check=True)
-    for workers in (1, 2, 5):
-        assert tree(sample.folder / f"{workers} workers") == sample.reference, f"{workers} workers"
+    assert tree(sample.folder / "elsewhere") == sample.reference
 
 
 def test_seven_shards_make_the_same_bytes(sample):
@@ -322,11 +320,12 @@ def test_blocks_may_end_in_any_order(lab, path, shuffled, monkeypatch):
 
 
 @pytest.mark.parametrize("path", sorted(PATHS))
-def test_five_workers_with_work_for_each(lab, path):
+def test_one_two_and_five_workers_with_work_for_each(lab, path):
     spec = {"write": [{"use": "npy"}], **PATHS[path]}
     lab.run(spec)
-    lab.run(spec, output=lab.folder / "five", workers=5)
-    assert lab.tree(lab.folder / "five") == lab.tree()
+    for workers in (1, 2, 5):
+        lab.run(spec, output=lab.folder / f"{workers} workers", workers=workers)
+        assert lab.tree(lab.folder / f"{workers} workers") == lab.tree(), f"{workers} workers"
 
 
 def test_the_paths_give_samples_that_differ(lab):

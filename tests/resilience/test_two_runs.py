@@ -25,12 +25,12 @@ from curate_core.runner import run
 
 Lab = runpy.run_path(str(Path(__file__).with_name("laboratory.py")))["Lab"]
 HOLD = """
-import sys, time
+import sys
 from pathlib import Path
 from curate_core.journal import Lock
 with Lock(Path(sys.argv[1])):
     print("held", flush=True)
-    time.sleep(float(sys.argv[2]))
+    sys.stdin.read()
 """
 RUN = "import sys, curate_core; curate_core.run(sys.argv[1])"
 
@@ -49,11 +49,12 @@ def curate(lab, *words, **options):
 
 @pytest.fixture
 def holder(lab):
-    """A process that holds the folder's lock for a while."""
+    """A process that holds the folder's lock until its input is closed."""
     started = []
 
-    def hold(seconds: float):
-        process = subprocess.Popen([sys.executable, "-c", HOLD, str(lab.out), str(seconds)], stdout=subprocess.PIPE, text=True)
+    def hold():
+        command = [sys.executable, "-c", HOLD, str(lab.out)]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert process.stdout.readline() == "held\n"
         started.append(process)
         return process
@@ -61,11 +62,13 @@ def holder(lab):
     yield hold
     for process in started:
         process.kill()
-        process.communicate()
+        process.wait()
+        process.stdin.close()
+        process.stdout.close()
 
 
 def test_the_second_is_refused_and_told_of_the_first(lab, holder):
-    first = holder(60)
+    first = holder()
     done = curate(lab)
     said = done.communicate()[1]
     assert done.returncode == 2
@@ -76,9 +79,11 @@ def test_the_second_is_refused_and_told_of_the_first(lab, holder):
 
 
 def test_with_wait_the_second_waits_and_says_so(lab, holder):
-    first = holder(1.0)
+    first = holder()
     done = curate(lab, "--wait")
-    said = done.communicate()[1]
+    said = done.stderr.readline()
+    first.stdin.close()
+    said += done.communicate()[1]
     assert done.returncode == 0
     assert f"another run is at work on this folder: process {first.pid} on" in said
     assert "waiting for it" in said
@@ -87,7 +92,7 @@ def test_with_wait_the_second_waits_and_says_so(lab, holder):
 
 
 def test_whoever_waits_can_be_interrupted(lab, holder):
-    holder(60)
+    holder()
     with curate(lab, "--wait", start_new_session=True) as done:
         assert "waiting for it" in done.stderr.readline()
         time.sleep(0.1)
@@ -125,7 +130,7 @@ def test_whoever_waited_looks_again(lab, holder):
 
 
 def test_a_dead_process_holds_nothing(lab, holder):
-    first = holder(60)
+    first = holder()
     first.kill()
     first.wait()
     assert f"process {first.pid} on" in (lab.out / ".curate" / "lock").read_text()

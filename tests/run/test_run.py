@@ -355,8 +355,10 @@ def test_a_dataset_is_a_map_style_dataset(lab):
     again = pickle.loads(pickle.dumps(low))
     np.testing.assert_array_equal(again[3]["em"], low[3]["em"])
     assert dataset.select(lambda row: row["case"] == "b1")[0]["em"].shape == (8, 8)
-    with pytest.raises(IndexError):
+    with pytest.raises(IndexError, match=f"sample {len(dataset)} of {len(dataset)}"):
         dataset[len(dataset)]
+    with pytest.raises(IndexError, match="sample 0 of 0"):
+        dataset.select(half="none")[0]
     with pytest.raises(RequestError, match="there is no curated dataset here"):
         curate_core.open(lab.data)
 
@@ -401,6 +403,8 @@ def test_a_filter_that_breaks_the_contract_is_named(lab, how, within):
     for row in lab.open().quarantined():
         assert row["step"] == "toy-wrong"
         assert re.sub(r"line \d+", "line N", row["reason"]).endswith(WRONG[how])
+    with pytest.raises(IndexError, match="the dataset has no samples, its cases failed; the first because: .*toy-wrong"):
+        lab.open()[0]
 
 
 def test_a_filter_that_breaks_the_contract_over_the_dataset_stops_the_run(lab):

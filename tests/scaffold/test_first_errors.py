@@ -41,8 +41,8 @@ class Desk:
         said = self.capsys.readouterr()
         return code, re.sub(r"\s+", " ", said.out + said.err)
 
-    def run(self, pattern="{case}.npy", **steps):
-        """Run a spec over one small image; the reasons of its quarantine, or what the command said."""
+    def spec(self, pattern="{case}.npy", **steps):
+        """A spec over one small image."""
         np.save(self.folder / "a.npy", np.arange(1024, dtype=np.uint8).reshape(32, 32))
         spec = {
             "version": 1,
@@ -55,7 +55,11 @@ class Desk:
             **steps,
         }
         (self.folder / "spec.json").write_text(json.dumps(spec))
-        code, said = self("run", self.folder / "spec.json")
+        return self.folder / "spec.json"
+
+    def run(self, pattern="{case}.npy", **steps):
+        """Run that spec; the reasons of its quarantine, or what the command said."""
+        code, said = self("run", self.spec(pattern, **steps))
         quarantine = self.folder / "out" / "quarantine.jsonl"
         rows = [json.loads(line)["reason"] for line in quarantine.read_text().splitlines()] if quarantine.is_file() else []
         return code, " ".join(rows) or said
@@ -73,6 +77,8 @@ def test_a_misspelt_entry_point(desk):
     assert code == 1
     assert "broken: ModuleNotFoundError: No module named 'curate_toytext.plugn'" in said
     assert "the entry point 'toytext' of curate-toytext names it: mend it in pyproject.toml, install again" in said
+    assert "curate-toytext is broken, and offers nothing." in said
+    assert "All components can be imported" not in said
     code, said = desk.run(read={"*": {"use": "toytext"}})
     assert code == 2
     assert "read.*.use: the reader 'toytext' is not there: plugin curate-toytext is broken: ModuleNotFoundError" in said
@@ -93,19 +99,80 @@ def test_a_misspelt_target(desk):
     code, said = desk("plugins", "--check")
     assert code == 1
     assert "curate_toytext.reader:ToyTextReader cannot be imported" in said
-    assert "has no attribute 'ToyTextReader'" in said
+    assert "has no attribute 'ToyTextReader' (did you mean 'ToytextReader' in plugin.py?)" in said
 
 
 def test_a_missing_method(desk):
     desk.plugin("toytext", "reader", reader=("def open(self", "def opn(self"))
+    lacks = "curate_toytext.reader:ToytextReader lacks the method 'open' that every reader has (it has 'opn': is that meant?)"
     code, said = desk("plugins", "--check")
     assert code == 1
-    assert "curate_toytext.reader:ToytextReader lacks the method 'open' that every reader has" in said
+    assert lacks in said
+    (desk.folder / "b.toytext").write_bytes(b"TOYTEXT {}")
+    assert lacks in desk("why", desk.folder / "b.toytext")[1]
+    said = desk("check", desk.spec("{case}.toytext"))[1]
+    assert f"no reader takes it: plugin curate-toytext: {lacks} (curate-toytext:toytext) (see curate plugins --check)" in said
+    assert "the file is damaged" not in said
+
+
+def test_a_method_that_takes_something_else(desk):
+    desk.plugin("toyspots", "roi-finder", rois=("find(self, case: Case, context: Context)", "find(self, case: Case)"))
+    said = desk("plugins", "--check")[1]
+    assert "toyspots.rois:ToyspotsFinder has a method find(self, case), which is called with (self, case, context)" in said
+
+
+def test_an_option_of_a_type_that_specs_do_not_have(desk):
+    desk.plugin("toyspots", "roi-finder", rois=("size: int =", "size: dict ="))
+    code, said = desk.run(rois=[{"use": "toyspots", "size": {"z": 1}}])
+    assert code == 2
+    assert "has an option 'size' of type dict, which no value of a spec can have (say what it holds, such as dict[str, int]" in said
+
+
+def test_a_misspelt_option_or_one_out_of_bounds(desk):
+    desk.plugin("toyspots", "roi-finder")
+    code, said = desk.run(rois=[{"use": "toyspots", "sise": 8, "count": 0}])
+    assert code == 2
+    assert "rois.0.sise: unknown option 'sise' (did you mean 'size'?)" in said
+    assert "rois.0.count: 0 must be at least 1" in said
+
+
+def test_another_api(desk):
+    desk.plugin("toytext", "reader", plugin=("CURATE_HOOK_API = 1", "CURATE_HOOK_API = 2"))
+    reason = "written for plugin API 2 (CURATE_HOOK_API), this curate has 1; install versions that fit together"
+    (desk.folder / "b.toytext").write_bytes(b"TOYTEXT {}")
+    assert f"curate-toytext 1.0 broken: {reason}" in desk("plugins", "--check")[1]
+    assert f"curate-toytext is broken and was not asked: {reason}" in desk("why", desk.folder / "b.toytext")[1]
+    said = desk.run("{case}.toytext")[1]
+    assert "takes files that end in '.toytext' (a broken plugin may, see curate plugins: curate-toytext)" in said
+
+
+def test_a_plugin_that_raises_where_it_is_imported(desk):
+    desk.plugin("toytext", "reader", plugin=("CURATE_HOOK_API = 1", "CURATE_HOOK_API = 1 / 0"))
+    assert "broken: ZeroDivisionError: division by zero (plugin.py, line 9)" in desk("plugins", "--check")[1]
+
+
+def test_a_name_that_is_taken(desk):
+    desk.plugin("toytext", "reader", plugin=('"toytext"', '"npy"'))
+    told = "write 'curate-core:npy' or 'curate-toytext:npy'"
+    assert f"several offer the reader 'npy': {told} in specs" in desk("plugins", "--check")[1]
+    code, said = desk.run(read={"*": {"use": "npy"}})
+    assert code == 2
+    assert f"read.*.use: 2 distributions offer the reader 'npy' ({told})" in said
+
+
+def test_a_plugin_that_is_not_installed(desk):
+    (desk.folder / "b.toytext").write_bytes(b"TOYTEXT {}")
+    code, said = desk("why", desk.folder / "b.toytext")
+    assert code == 1
+    assert "A reader of your own is asked once its package is installed: pip install -e FOLDER." in said
 
 
 def test_a_class_that_is_no_attrs_class(desk):
     desk.plugin("toyspots", "roi-finder", rois=("@frozen\n", ""))
-    assert "curate_toyspots.rois:ToyspotsFinder is not an attrs class of its own" in desk("plugins", "--check")[1]
+    assert (
+        "curate_toyspots.rois:ToyspotsFinder is not an attrs class of its own (decorate it with @attrs.frozen)"
+        in desk("plugins", "--check")[1]
+    )
 
 
 WRONG = {
@@ -156,14 +223,14 @@ WRONG = {
         "reader",
         ('shape, spacing = tuple(header["shape"])', 'shape, spacing = [][1], tuple(header["shape"])'),
         {"read": {"*": {"use": "toything"}}},
-        r"reading failed with IndexError: list index out of range (reader.py, line 39)",
+        r"reading failed with IndexError: list index out of range (reader.py, line 40)",
     ),
     "exception in a finder": (
         "roi-finder",
         "rois",
         ("image = case.image()", "image = case.image()\n        [][1]"),
         {"rois": [{"use": "toything", "size": 4}]},
-        "toything: failed with IndexError: list index out of range (rois.py, line 24)",
+        "toything: failed with IndexError: list index out of range (rois.py, line 25)",
     ),
 }
 
@@ -192,7 +259,7 @@ def test_a_sniff_that_fails_is_told_by_why(desk):
     (desk.folder / "b.toything").write_bytes(b"TOYTHING {}")
     code, said = desk("why", desk.folder / "b.toything")
     assert code == 1
-    assert "its sniff failed with ZeroDivisionError: division by zero (reader.py, line 28)" in said
+    assert "its sniff failed with ZeroDivisionError: division by zero (reader.py, line 29)" in said
 
 
 def test_the_tutorials_table_has_these_words():
@@ -203,5 +270,15 @@ def test_the_tutorials_table_has_these_words():
         "lacks the method 'open' that every reader has",
         "open must give an Image or a Tractogram, not",
         "(reader.py, line",
+        "division by zero (plugin.py, line 9)",
+        "written for plugin API 2 (CURATE_HOOK_API), this curate has 1",
+        "(it has 'opn': is that meant?)",
+        "which is called with (self, source, context)",
+        "in plugin.py?)",
+        "has an option 'size' of type dict, which no value of a spec can have",
+        "several offer the reader 'npy': write 'curate-core:npy' or",
+        "rois.0.sise: unknown option 'sise' (did you mean 'size'?)",
+        "must be at least 1",
+        "No installed reader claims files that end like",
     ):
         assert words in table

@@ -154,18 +154,17 @@ def test_inside_the_repository_it_joins_the_lists(repository, host, below):
 
 
 def test_the_repositorys_own_tests_find_the_new_plugin_complete(repository, host):
-    """tests/test_repo.py, run on the copy with every plugin's folder in it."""
-    for part in ("plugins", "curate_core"):
+    """What looks at the repository as a whole, run on the copy with every plugin's folder in it."""
+    for part in ("plugins", "curate_core", "tests"):
         shutil.copytree(ROOT / part, repository / part, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", ".*"))
     new_plugin("hotspots", "filter", repository, host)
-    (repository / "tests").mkdir()
-    shutil.copy(ROOT / "tests" / "test_repo.py", repository / "tests")
     chosen = (
         "plugin or bundles or development or requirement or lowest or range or version"
         " and not import_rules_place and not installed and not changelog"
     )
     shutil.copy(ROOT / "CHANGELOG.md", repository)
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", chosen, "tests/test_repo.py"]
+    files = ["tests/test_repo.py", "tests/test_every_component.py"]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", chosen, *files]
     done = subprocess.run(command, cwd=repository, capture_output=True, text=True, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"})
     assert done.returncode == 0, done.stdout + done.stderr
     assert "curate-hotspots" in "".join((repository / name).read_text() for name in LISTS)

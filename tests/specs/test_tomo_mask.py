@@ -7,12 +7,13 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from curate_tomo.maskcommand import open_scan
+from curate_tomo.maskcommand import MakeStripeMask, open_scan
 from curate_tomo.maskfit import mask_of
 from curate_tomo.masking import Filtering, Gradients
 
 import curate_core
 from curate_core.cli.main import main
+from curate_core.testing import CommandTests
 
 SPECS = Path(__file__).parents[2] / "specs"
 scans = runpy.run_path(str(Path(__file__).parent / "scans.py"))
@@ -33,6 +34,21 @@ def folder(tmp_path_factory):
 
 def masked(folder, **options):
     return mask_of(np.asarray(open_scan(folder / "1000.nxs", folder / "998.nxs").array), Filtering(**options))
+
+
+class TestMakeStripeMask(CommandTests):
+    component = MakeStripeMask
+
+    @pytest.fixture(autouse=True)
+    def _scan(self, folder):
+        self.scan = folder
+
+    def words(self, folder):
+        scan = ["--h5", str(self.scan / "1000.nxs"), "--flats", str(self.scan / "998.nxs")]
+        return [*scan, "--archive", str(folder / "masks.npz"), "--method", "filtering", "--processes", "0"]
+
+    def wrong_words(self, folder):
+        return ["--h5", str(folder / "none.nxs"), "--archive", str(folder / "masks.npz")]
 
 
 def test_a_mask_is_made_by_any_number_of_processes(folder, tmp_path, capsys):

@@ -87,7 +87,9 @@ def test_heavy_import(failures, heavy):
 def test_wrong_api_number(failures):
     failed = failures(plugin=PLUGIN.replace("API = 1", "API = 0"))
     assert failed["test_states_the_api"] == "AssertionError: curate_toy.plugin states CURATE_HOOK_API = 0, this curate has 1"
-    reason = "curate_toy.plugin is broken: written for plugin API 0, this curate has 1; install versions that fit together"
+    reason = (
+        "curate_toy.plugin is broken: written for plugin API 0 (CURATE_HOOK_API), this curate has 1; install versions that fit together"
+    )
     assert failed["test_loads"] == f"AssertionError: {reason}"
 
 
@@ -125,6 +127,17 @@ def test_component_that_cannot_be_imported(failures):
     failed = failures(rois="import no_such_library\n")
     message = failed["test_components_can_be_had"]
     assert message.startswith("PluginError: plugin curate-toy: curate_toy.rois:Corner cannot be imported: ModuleNotFoundError")
+
+
+@pytest.mark.parametrize(
+    ("default", "message"),
+    [('"4"', "'4', is none of its values: expected a whole number, got \"4\""), ("0", "0, is none of its values: 0 must")],
+)
+def test_a_default_that_no_spec_could_say(failures, default, message):
+    failed = failures(rois=ROIS.replace("ge=1)", f"ge=1, default={default})"))
+    assert set(failed) == {"test_defaults_are_values_of_their_options"}
+    expected = f"AssertionError: roi_finder:corner: the default of option 'size', {message}"
+    assert failed["test_defaults_are_values_of_their_options"].startswith(expected)
 
 
 def test_undocumented_option(failures):
@@ -182,7 +195,7 @@ def test_without_a_readme(failures):
 def test_plugin_that_cannot_be_imported(failures):
     failed = failures(plugin="raise RuntimeError('out of order')\n")
     assert "RuntimeError: out of order" in failed["test_importing_it_is_light"]
-    assert failed["test_loads"] == "AssertionError: curate_toy.plugin is broken: RuntimeError: out of order"
+    assert failed["test_loads"] == "AssertionError: curate_toy.plugin is broken: RuntimeError: out of order (plugin.py, line 1)"
 
 
 def test_help_in_the_package(failures, tmp_path: Path):

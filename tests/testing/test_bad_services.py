@@ -265,6 +265,13 @@ def writes_spec(self, text, folder):
     return dict(SPEC)
 
 
+def test_an_importer_may_take_an_empty_text_if_it_says_so(tmp_path):
+    lenient = changed(ToyImporter, convert=lambda self, text, folder: dict(SPEC) if not text else ToyImporter.convert(self, text, folder))
+    claims = type("Claims", (ImporterClaims,), {"component": lenient})
+    assert "makes a spec of nothing" in run_kit(claims, tmp_path / "silent")["test_foreign_text_is_refused"]
+    assert run_kit(type("Claims", (claims,), {"takes_nothing": True}), tmp_path / "said") == {}
+
+
 COUNT = iter(range(1000))
 
 

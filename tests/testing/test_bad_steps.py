@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import attrs
 import numpy as np
 import pytest
 from attrs import frozen
@@ -13,8 +14,9 @@ from kit_toys import ToyFilter, ToyFinder, ToyPreprocessor, ToyTransform, ToyUni
 
 from curate_core.arrays import MapArray, NDArray, read
 from curate_core.batch import Batch
+from curate_core.grid import Grid
 from curate_core.kinds import Context, Features, Filter, RoiFinder, Verdict
-from curate_core.model import Case
+from curate_core.model import Case, Tractogram
 from curate_core.rois import RoiTable
 from curate_core.testing import FilterTests, PreprocessorTests, RoiFinderTests, TransformTests
 
@@ -490,3 +492,26 @@ class Overwriting(ToyPreprocessor):
 )
 def test_bad_preprocessors(tmp_path, preprocessor, test, message):
     assert failures(tmp_path, PreprocessorTests, preprocessor)[test].startswith(f"AssertionError: {message}")
+
+
+@frozen
+class Shaking(ToyPreprocessor):
+    """Moves points by chance."""
+
+    def apply(self, case: Case, context: Context) -> Case:
+        lines = case.layers["lines"]
+        assert isinstance(lines, Tractogram)
+        noise = np.random.default_rng().normal(size=lines.points.shape).astype(np.float32)
+        return case.with_layers({"lines": attrs.evolve(lines, points=read(lines.points) + noise)})
+
+
+class OfLines(PreprocessorTests):
+    def case(self) -> Case:
+        points, grid = np.zeros((5, 3), np.float32), Grid.from_spacing((3, 4, 5), "zyx", (1.0, 1.0, 1.0), "mm")
+        return Case("case", {"lines": Tractogram(points, np.array([0, 2]), np.array([2, 3]), grid)})
+
+
+def test_streamlines_are_judged_as_images_are(tmp_path):
+    assert failures(tmp_path / "right", OfLines, ToyPreprocessor) == {}
+    failed = failures(tmp_path / "wrong", OfLines, Shaking)
+    assert "Shaking: layer 'lines' is another the second time" in failed["test_same_case_same_result"]

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from curate_classify.augment import augmented
+from curate_classify.command import TrainClassifier
 from curate_classify.labels import auroc, read_labels, roc_curve, split_by_source
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 import curate_core
 from curate_core.cli.main import main
 from curate_core.errors import RequestError
+from curate_core.testing import CommandTests
 
 
 def table(path, rows, header=("id", "label")):
@@ -173,3 +175,19 @@ def test_too_few_labels_or_a_full_folder(labelled, tmp_path, capsys):
     assert "at least 64 labels are needed, some of each kind" in " ".join(capsys.readouterr().err.split())
     assert main(["train-classifier", str(dataset), "--labels", str(tmp_path / "labels.npy"), "-o", str(tmp_path)]) == 2
     assert "the output folder is there already, and not empty" in " ".join(capsys.readouterr().err.split())
+
+
+class TestTrainClassifier(CommandTests):
+    component = TrainClassifier
+
+    @pytest.fixture(autouse=True)
+    def _dataset(self, labelled):
+        self.dataset, self.truth = labelled
+
+    def words(self, folder):
+        np.save(folder / "labels.npy", self.truth.astype(int))
+        how = ["--size", "32", "--epochs", "1", "--learn", "fc", "--validate", "0.3", "--device", "cpu"]
+        return [str(self.dataset), "--labels", str(folder / "labels.npy"), "-o", str(folder / "out"), *how]
+
+    def wrong_words(self, folder):
+        return [str(self.dataset), "--labels", str(folder / "none.csv"), "-o", str(folder / "out")]

@@ -13,6 +13,7 @@ from curate_core.errors import RequestError, SourceError
 from curate_core.kinds import Unit
 from curate_core.runner import run
 from curate_core.structure import Mistakes, structure
+from curate_core.testing import EngineTests
 
 
 def work(unit, worker):
@@ -32,6 +33,25 @@ def unit(*task, nbytes=1):
 def tree(folder):
     files = (p for p in sorted(folder.rglob("*")) if p.is_file() and ".curate" not in p.relative_to(folder).parts)
     return {p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+@pytest.fixture(scope="module")
+def scheduler():
+    """The address of a cluster of two workers."""
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=2, threads_per_worker=1, memory_limit=0, dashboard_address="127.0.0.1:0", host="127.0.0.1") as cluster:
+        yield cluster.scheduler_address
+
+
+class TestDaskEngine(EngineTests):
+    """One cluster for all: what differs with one of its own is below."""
+
+    component = DaskEngine
+
+    @pytest.fixture(autouse=True)
+    def _cluster(self, scheduler):
+        self.options = {"scheduler": scheduler}
 
 
 def test_units_are_taken_as_there_is_room_and_what_fails_or_dies_is_told():

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from curate_pet.cohorts import CohortsSource
 
 from curate_core import RequestError, Role
 from curate_core.structure import structure
+from curate_core.testing import SourceTests
 
 PATTERN = "{dataset}/{center}/{tracer}/{layer}/{case}.nii.gz"
 LAYERS = ("ct", "10pc", "50pc", "100pc", "organs")
@@ -276,3 +277,27 @@ def test_links_that_lead_out_of_the_root(storage, tmp_path):
         '(set "follow_links": true to take it)'
     )
     assert "p50" in find(storage, [{"split": "train", "inputs": ["ct"]}], follow_links=True)
+
+
+class TestCohortsSource(SourceTests):
+    component = CohortsSource
+    options: ClassVar = {
+        "pattern": PATTERN,
+        "cohorts": [
+            {"split": "train", "where": {"tracer": "fdg"}, "cases": ["p01", "p.02.b"], "inputs": ["ct"], "targets": ["100pc"]},
+            {"split": "val", "where": {"tracer": "fdg"}, "inputs": ["ct"], "targets": ["100pc"]},
+        ],
+    }
+    cases = ("p01", "p10", "p.02.b")  # natural order
+
+    def make_files(self, folder):
+        touch(folder, *(f"d1/a/fdg/{layer}/{case}" for case in ("p10", "p01", "p.02.b") for layer in ("ct", "100pc")))
+        return {"root": str(folder)}
+
+
+class TestCohortsDrawn(TestCohortsSource):
+    """Numbers of patients, by the seed."""
+
+    options: ClassVar = {"pattern": PATTERN, "cohorts": [{"split": "train", "cases": 2, "inputs": ["ct"], "targets": ["100pc"]}]}
+    cases = ()
+    seeded = True

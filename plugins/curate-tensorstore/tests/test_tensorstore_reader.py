@@ -5,6 +5,7 @@ import json
 import pickle
 import struct
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from curate_tensorstore.reader import TensorStoreReader
 
 import curate_core
 from curate_core import LayerSource, SourceError
-from curate_core.testing import PluginTests, context, values
+from curate_core.testing import PluginTests, ReaderTests, context, values
 
 SHAPE = (20, 33, 45)  # z, y, x
 
@@ -22,6 +23,25 @@ class TestPlugin(PluginTests):
     plugin_module = "curate_tensorstore.plugin"
     distribution = "curate-tensorstore"
     readme = Path(__file__).parents[1] / "README.md"
+
+
+class TestZarr(ReaderTests):
+    """OME-Zarr 0.4 by hand: one level, written by zarr."""
+
+    component = TensorStoreReader
+    suffix = ".zarr"
+    options: ClassVar = {"cache": "1 MB"}
+    dtypes = ("uint8", "int8", "uint16", "int16", ">u2", "uint32", "float32", "float64")
+    memory_mapped = False  # a worker keeps decoded chunks
+
+    def make_file(self, folder, array, spacing):
+        zarr = pytest.importorskip("zarr")
+        root = zarr.open_group(str(folder / "volume.zarr"), mode="w", zarr_format=2)
+        root.create_array("0", shape=array.shape, chunks=(16, 32, 64), dtype=array.dtype)[...] = array
+        axes = [{"name": name, "type": "space", "unit": "nanometer"} for name in "zyx"]
+        datasets = [{"path": "0", "coordinateTransformations": [{"type": "scale", "scale": list(spacing)}]}]
+        root.attrs["multiscales"] = [{"version": "0.4", "axes": axes, "datasets": datasets}]
+        return folder / "volume.zarr"
 
 
 def open_layer(place, **options):

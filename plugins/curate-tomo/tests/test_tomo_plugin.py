@@ -12,7 +12,7 @@ from curate_tomo.project import Project
 
 from curate_core import Case, LayerSource, RequestError
 from curate_core.host import default_host
-from curate_core.testing import PluginTests, PreprocessorTests, context
+from curate_core.testing import ImporterTests, PluginTests, PreprocessorTests, context
 
 README = Path(__file__).parents[1] / "README.md"
 
@@ -50,6 +50,18 @@ class TestFlatFields(PreprocessorTests):
 class TestFlatFieldsOfTheOriginal(TestFlatFields):
     options: ClassVar[dict[str, Any]] = {"shifts": 2, "compat": True}
     lazy = False  # each projection's noise depends on all of its rows
+
+
+class TestNoStripesNet(ImporterTests):
+    component = NoStripesNet
+    text = "samples=3\npython -m simulator.data_generator -m complex --samples $samples \\\n  --size 64 -s 2\n"
+    needs = ("curate-tiff",)
+    takes_nothing = True  # the generator has a default for everything
+
+
+class TestNoStripesNetOfScans(TestNoStripesNet):
+    text = "python -m simulator.data_generator -m raw --hdf-root 1000.nxs --flats 998.nxs\n"
+    needs = ("curate-hdf5", "curate-tiff")
 
 
 def convert(text: str = "", **flags: Any) -> dict[str, Any]:

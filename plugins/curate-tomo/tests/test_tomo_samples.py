@@ -2,7 +2,9 @@
 
 import json
 import random
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from curate_tomo.volume import Projections, Volume
 
 from curate_core import Case, LayerSource, SourceError, StepError
 from curate_core.kinds import generator
-from curate_core.testing import context, make_case
+from curate_core.testing import SourceTests, context, make_case
 
 GOLDEN_FOAM = [-0.55172, -0.20777, -0.23834, 0.1213, 0.08314]
 
@@ -23,6 +25,13 @@ def table(foam: SphereFoam, key: object = 0) -> np.ndarray:
     """x, y, z, radius, value of each sphere."""
     objects = foam.pack(generator(key))
     return np.column_stack([objects.centres, 1 / objects.matrices[:, 0, 0], objects.values])
+
+
+class TestSimulateSource(SourceTests):
+    component = SimulateSource
+    options: ClassVar[Mapping[str, Any]] = {"samples": 3, "start": 9}
+    cases = ("9", "10", "11")
+    from_files = False
 
 
 def test_cases_are_numbered() -> None:

@@ -21,7 +21,17 @@ from skimage.transform import resize
 from curate_core import Case, LazyArray, RequestError, StepError
 from curate_core.arrays import Box, NDArray, read
 from curate_core.batch import Batch
-from curate_core.testing import PreprocessorTests, RoiFinderTests, TransformTests, context, make_batch, make_case, make_image, values
+from curate_core.testing import (
+    PreprocessorTests,
+    RoiFinderTests,
+    SourceTests,
+    TransformTests,
+    context,
+    make_batch,
+    make_case,
+    make_image,
+    values,
+)
 
 SHAPE = (11, 5, 7)
 
@@ -191,6 +201,20 @@ def scans_at(folder: Path, *numbers: object) -> list[Path]:
     for path in paths:
         path.touch()
     return paths
+
+
+class TestNumberedScans(SourceTests):
+    component = NumberedScans
+    options: ClassVar[dict[str, Any]] = {"shifts": 2, "beside": {"mask": "masks/m{scan}.npy"}}
+    cases = ("0000_shift00", "0000_shift01", "0001_shift00", "0001_shift01")
+
+    def make_files(self, folder: Path) -> dict[str, Any]:
+        names = ("999", "1000", "2000", "2001")
+        (folder / "masks").mkdir()
+        for name in names:
+            (folder / f"masks/m{name}.npy").touch()
+        first, _, other, _ = scans_at(folder, *names)
+        return {"first": [str(first), str(other)]}
 
 
 def test_numbered_scans(tmp_path: Path) -> None:
