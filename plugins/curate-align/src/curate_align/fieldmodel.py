@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -73,7 +74,9 @@ class ModelField(FieldGenerator):
             if file.suffix == ".pt2":
                 model = torch.export.load(file).module()
             else:
-                model = torch.jit.load(file, map_location="cpu").eval()
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", DeprecationWarning)  # TorchScript is on its way out; files of it are not
+                    model = torch.jit.load(file, map_location="cpu").eval()
         except Exception as error:  # what a file that is none raises is endless
             message = f"this is no model that can be loaded: {type(error).__name__}: {str(error).partition(chr(10))[0]}"
             hint = "export it with torch.export.save (.pt2) or torch.jit.save (.pt, .ts)"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from attrs import frozen
-from curate_hdf5.lazy import lazy_array
+from curate_hdf5.lazy import cache_bytes, lazy_array, mapped_at
 from curate_hdf5.links import Fence
 from curate_hdf5.opening import foreign, opened
 
@@ -80,24 +80,46 @@ class PairHdf5Reader(Reader):
         return foreign(path)
 
     def open(self, source: LayerSource, context: Context) -> Image:
-        import h5py
-
-        if len(source.files) != 1:
-            message = f"pair-hdf5 reads one file a layer, got {len(source.files)}"
-            raise SourceError(message, where=source.describe())
-        path = source.files[0]
+        path = _one_file(source)
         with opened(path) as file:
-            name = next((name for name in ([self.dataset] if self.dataset else NAMES) if name in file), None)
-            found = None if name is None else file[name]
-            if name is None or not isinstance(found, h5py.Dataset):
-                message = f"there is no dataset {self.dataset or ' or '.join(NAMES)}; the file has {', '.join(sorted(file)) or 'nothing'}"
-                raise SourceError(message, where=str(path), hint='name it with "dataset"')
-            if found.ndim != 4 or found.shape[1] != 2 or found.dtype.kind not in "iuf":
-                message = f"{name} holds {found.dtype} of the shape {found.shape}, expected numbers of (n, 2, x, y)"
-                raise SourceError(message, where=str(path))
+            found = self._dataset(file, path)
+            name = found.name.removeprefix("/")
             stored = lazy_array(path, found, name, Fence(path.parent, False))
         array = TransposeArray(stored, (0, 1, 3, 2))
         if self.image is None:
             return Image(array, Grid.from_spacing(array.shape, "ncyx"), {"dataset": name})
         taken = TakeArray(array, self.image, 1)
         return Image(taken, Grid.from_spacing(taken.shape, "nyx"), {"dataset": name, "image": self.image})
+
+    def resident(self, source: LayerSource) -> int:
+        path = _one_file(source)
+        with opened(path) as file:
+            found = self._dataset(file, path)
+            if mapped_at(found) is not None:
+                return 0
+            return min(cache_bytes(found.shape, found.chunks, found.dtype.itemsize), int(found.nbytes))
+
+    def _dataset(self, file: Any, path: Path) -> Any:
+        """The ``h5py.Dataset`` of pairs.
+
+        Raises:
+            SourceError: there is none, or it holds something else.
+        """
+        import h5py
+
+        name = next((name for name in ([self.dataset] if self.dataset else NAMES) if name in file), None)
+        found = None if name is None else file[name]
+        if not isinstance(found, h5py.Dataset):
+            message = f"there is no dataset {self.dataset or ' or '.join(NAMES)}; the file has {', '.join(sorted(file)) or 'nothing'}"
+            raise SourceError(message, where=str(path), hint='name it with "dataset"')
+        if found.ndim != 4 or found.shape[1] != 2 or found.dtype.kind not in "iuf":
+            message = f"{name} holds {found.dtype} of the shape {found.shape}, expected numbers of (n, 2, x, y)"
+            raise SourceError(message, where=str(path))
+        return found
+
+
+def _one_file(source: LayerSource) -> Path:
+    if len(source.files) != 1:
+        message = f"pair-hdf5 reads one file a layer, got {len(source.files)}"
+        raise SourceError(message, where=source.describe())
+    return source.files[0]
