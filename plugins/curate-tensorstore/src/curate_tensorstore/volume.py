@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ class Access:
         """TensorStore's resources; one for equal accesses in a process, so that they share their cache."""
         key = (os.getpid(), self.cache, self.concurrency, self.retries)
         if key not in _contexts:
-            retries = {"max_retries": self.retries, "initial_delay": "500ms", "max_delay": "16s"}
+            retries = {"max_retries": self.retries + _counts_first_try(), "initial_delay": "500ms", "max_delay": "16s"}
             requests = {"limit": self.concurrency}
             described = {
                 "cache_pool": {"total_bytes_limit": self.cache},
@@ -56,6 +57,16 @@ class Access:
             }  # fmt: skip
             _contexts[key] = ts.Context(described)
         return _contexts[key]
+
+
+@cache
+def _counts_first_try() -> bool:
+    """Whether TensorStore's ``max_retries`` counts the first try as well, as it does before 0.1.86, where it may not be 0."""
+    try:
+        ts.Context({"http_request_retries": {"max_retries": 0}})["http_request_retries"]
+    except ValueError:
+        return True
+    return False
 
 
 _contexts: dict[tuple[int, ...], ts.Context] = {}
