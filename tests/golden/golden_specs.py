@@ -29,6 +29,7 @@ FORMS: dict[str, dict[str, Any]] = {
     "hdf5": {"use": "hdf5", "file": "all.h5"},
     "dwi-ml-hdf5": {"use": "dwi-ml-hdf5", "file": "all.hdf5"},
     "precomputed": {"use": "precomputed", "path": "all.precomputed"},
+    "pair-hdf5": {"use": "pair-hdf5", "images": "all.h5", "views": ["image"]},
 }
 """Folder -> the writer's step."""
 VOLUMES = ("dwi-ml-hdf5",)
@@ -50,7 +51,10 @@ def expected(form: str) -> list[tuple[str, np.ndarray]]:
     """(case, values) of each sample, in manifest order: four tiles of (4, 6) in each of two sections, or whole volumes."""
     if form in VOLUMES:  # float32 with the axes x, y, z, feature
         return [(case, volume(n).transpose(2, 1, 0)[..., None].astype(np.float32)) for n, case in enumerate(("a", "b"))]
-    return [(case, voxels(n)[y : y + 4, x : x + 6]) for n, case in enumerate(("a", "b")) for y in (0, 4) for x in (0, 6)]
+    tiles = [(case, voxels(n)[y : y + 4, x : x + 6]) for n, case in enumerate(("a", "b")) for y in (0, 4) for x in (0, 6)]
+    if form == "pair-hdf5":  # float32 with the axes view, x, y
+        return [(case, tile.T[None].astype(np.float32)) for case, tile in tiles]
+    return tiles
 
 
 def rois(form: str, folder: Path) -> dict[str, Any]:
