@@ -8,7 +8,7 @@ import operator
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -23,6 +23,8 @@ _DEPTH = 2
 """Units that a worker has at a time: one at work, one that waits, so that it need not wait for the coordinator."""
 _LOOK = 0.5
 """Seconds between two looks at which workers there are."""
+_IDLE = 60.0
+"""Seconds without work after which an elastic cluster may let a worker go: the next round may be near."""
 _one_at_a_time = threading.Lock()
 _log = logging.getLogger("curate")
 
@@ -35,10 +37,12 @@ def perform(work: Work, unit: Unit, worker: Worker) -> tuple[Any, Any, Any]:
 
 @define(eq=False)
 class _Place:
-    """A worker: how many units it has, and the case that it was given last."""
+    """A worker: its name, how many units it has, since when it has none, and the case that it was given last."""
 
+    name: str
     count: int = 0
     case: str = ""
+    since: float = field(factory=time.monotonic)
 
 
 @define(eq=False)
@@ -53,7 +57,8 @@ class ClusterSession(EngineSession):
         device: of every worker.
         resources: Dask's worker resources that each unit takes.
         owned: what to close at the end, in this order.
-        wanted: told how many units are waiting at the least, now and then: an elastic cluster starts workers.
+        keep: told now and then how many units are left, which workers are there, by name, and which of them have long had nothing to do: an
+            elastic cluster starts workers and lets some go; those whose names it returns get nothing more.
     """
 
     client: Any
@@ -63,7 +68,7 @@ class ClusterSession(EngineSession):
     device: str = "cpu"
     resources: Mapping[str, float] = field(factory=dict)
     owned: tuple[Any, ...] = ()
-    wanted: Callable[[int], None] = lambda count: None
+    keep: Callable[[int, Collection[str], Collection[str]], Collection[str]] = lambda left, there, idle: ()
     _places: dict[str, _Place] = field(factory=dict, init=False)
     _flying: dict[Any, tuple[Unit, str]] = field(factory=dict, init=False)
     _looked: float = field(default=-math.inf, init=False)
@@ -78,7 +83,7 @@ class ClusterSession(EngineSession):
         left = operator.length_hint(units, 1)
         source = iter(units)
         waiting = next(source, None)
-        alone_since = time.monotonic()
+        alone_since, patience = time.monotonic(), 30.0
         try:
             while waiting is not None or self._flying:
                 self._look(left)
@@ -87,10 +92,10 @@ class ClusterSession(EngineSession):
                     self._submit(waiting, place, ended)
                     waiting = next(source, None)
                 if self._places:
-                    alone_since = time.monotonic()
-                elif time.monotonic() - alone_since > 30:
-                    _log.warning("no worker has come for 30 s: units wait")
-                    alone_since = time.monotonic()
+                    alone_since, patience = time.monotonic(), 30.0
+                elif time.monotonic() - alone_since > patience:
+                    _log.warning("no worker has been there for %.0f s: units wait", patience)
+                    patience *= 2
                 try:
                     future = ended.get(timeout=_LOOK)
                 except queue.Empty:
@@ -102,12 +107,15 @@ class ClusterSession(EngineSession):
 
     def _look(self, left: int) -> None:
         """Which workers are there now?"""
-        if self._places and time.monotonic() - self._looked < _LOOK:
+        now = time.monotonic()
+        if now - self._looked < (_LOOK if self._places else _LOOK / 10):
             return
-        self.wanted(left)
-        found = sorted(self.client.nthreads())
-        self._places = {address: self._places.get(address) or _Place() for address in found}
-        self._looked = time.monotonic()
+        workers = self.client.scheduler_info(n_workers=-1)["workers"]
+        found = {address: self._places.get(address) or _Place(str(workers[address]["name"])) for address in sorted(workers)}
+        idle = [place.name for place in found.values() if not place.count and now - place.since > _IDLE]
+        leaving = self.keep(left, [place.name for place in found.values()], idle)
+        self._places = {address: place for address, place in found.items() if place.name not in leaving}
+        self._looked = now
 
     def _room(self, unit: Unit) -> str | None:
         """The worker for a unit: one that has room, at best the one that had its case, else the one that has least to do."""
@@ -142,6 +150,7 @@ class ClusterSession(EngineSession):
         unit, address = self._flying.pop(future)
         if address in self._places:
             self._places[address].count -= 1
+            self._places[address].since = time.monotonic()
         try:
             return Outcome(unit, *future.result())
         except (KilledWorker, FutureCancelledError):

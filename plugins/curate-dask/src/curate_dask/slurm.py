@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import shutil
 from pathlib import Path
@@ -15,10 +14,10 @@ from curate_core.kinds import Engine, EngineSession
 from curate_core.options import option
 from curate_core.structure import ByteSize
 from curate_dask.engine import tell_dashboard
+from curate_dask.jobs import Jobs
 from curate_dask.session import ClusterSession, Work
 
-_log = logging.getLogger("curate")
-_TIME = re.compile(r"(?:(\d+)-)?(\d+):(\d\d):(\d\d)")
+_TIME = re.compile(r"(?:\d+-)?\d+:\d\d:\d\d")
 
 
 @frozen
@@ -34,7 +33,7 @@ class SlurmEngine(Engine):
     memory: ByteSize = option(doc="Memory of a job, and so of a unit.")
     queue: str | None = option(doc="Partition; null: the cluster's default.", default=None)
     account: str | None = option(doc="Who pays.", default=None)
-    walltime: str = option(doc="Time of a job, [D-]HH:MM:SS; workers end a little before and give their units back.", default="01:00:00")
+    walltime: str = option(doc="Time of a job, [D-]HH:MM:SS; what it has not done when it is over, another job does.", default="01:00:00")
     cores: int = option(doc="Cores of a job.", default=1, ge=1)
     minimum: int = option(doc="Jobs that are kept.", default=1, ge=1)
     maximum: int = option(doc="Jobs at a time, if there are as many units.", default=10, ge=1)
@@ -57,13 +56,10 @@ class SlurmEngine(Engine):
             raise ValueError(message)
 
     @property
-    def lifetime(self) -> int:
-        """Seconds after which a worker ends by itself: nine tenths of the job's time, or a minute less."""
-        match = _TIME.fullmatch(self.walltime)
-        assert match is not None
-        days, hours, minutes, seconds = (int(number or 0) for number in match.groups())
-        total = ((days * 24 + hours) * 60 + minutes) * 60 + seconds
-        return max(int(0.9 * total), total - 60, 1)
+    def environment(self) -> dict[str, str]:
+        """Of the workers. What units hold is theirs, not Dask's: it can neither move it to a disk nor wait until it shrinks."""
+        off = {f"DASK_DISTRIBUTED__WORKER__MEMORY__{name}": "False" for name in ("TARGET", "SPILL", "PAUSE")}
+        return off | {f"{name}_NUM_THREADS": str(self.cores) for name in ("OMP", "OPENBLAS", "MKL")}
 
     def open(self, work: Work) -> EngineSession:
         import dask
@@ -83,21 +79,19 @@ class SlurmEngine(Engine):
                 processes=1,
                 job_cpu=self.cores,
                 memory=f"{self.memory}B",
+                job_name="curate",
                 job_extra_directives=list(self.directives),
-                job_script_prologue=list(self.prologue),
-                worker_extra_args=["--lifetime", f"{self.lifetime}s"],
+                job_script_prologue=[*(f"export {name}={value}" for name, value in self.environment.items()), *self.prologue],
+                worker_extra_args=["--name", "$SLURM_JOB_ID"],
                 interface=self.interface,
                 scheduler_options=options,
                 log_directory=None if self.logs is None else str(self.logs),
                 python=self.python,
             )
+        script = cluster.job_script()
         if self.script is not None:
-            self.script.write_text(cluster.job_script(), encoding="utf-8")
-        cluster.scale(jobs=self.minimum)
+            self.script.write_text(script, encoding="utf-8")
         client = Client(cluster, set_as_default=False)
         tell_dashboard(client)
-
-        def scale(waiting: int) -> None:
-            cluster.scale(jobs=min(max(waiting, self.minimum), self.maximum))
-
-        return ClusterSession(client, work, each=self.memory, device=self.device, owned=(cluster,), wanted=scale)
+        jobs = Jobs(script, self.minimum, self.maximum)
+        return ClusterSession(client, work, each=self.memory, device=self.device, owned=(jobs, cluster), keep=jobs.keep)
