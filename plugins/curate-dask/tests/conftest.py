@@ -1,10 +1,11 @@
-"""SLURM for the tests that ask for it."""
+"""SLURM, and a Dask cluster that runs already, for the tests that ask for them."""
 
 import runpy
 from pathlib import Path
 
 import pytest
 
+CLUSTER = runpy.run_path(str(Path(__file__).with_name("dask_processes.py")))
 DAEMONS = runpy.run_path(str(Path(__file__).with_name("slurm_daemons.py")))
 
 
@@ -20,3 +21,10 @@ def slurm():
             patch.setenv(name, value)
         yield daemons
     daemons.stop()
+
+
+@pytest.fixture(scope="session")
+def dask_cluster():
+    """Address of a scheduler with two workers, each a process that somebody else started."""
+    with CLUSTER["running"](workers=2) as address:
+        yield address

@@ -97,8 +97,3 @@ def test_slurm_needs_sbatch(monkeypatch):
     monkeypatch.setenv("PATH", "")
     with pytest.raises(RequestError, match="there is no sbatch here"):
         SlurmEngine(memory=10**9).open(work)
-
-
-def test_workers_end_before_their_job():
-    assert SlurmEngine(memory=1, walltime="1-00:00:00").lifetime == 86400 - 60
-    assert SlurmEngine(memory=1, walltime="00:05:00").lifetime == 270

@@ -37,6 +37,12 @@ class DaskEngine(Engine):
     )
     device: str = option(doc="What workers compute on, such as cuda:0.", default="cpu")
     resources: Mapping[str, float] = option(doc='Worker resources, in Dask\'s sense, that each unit takes: {"gpu": 1}.', factory=dict)
+    lost: int = option(
+        doc="How many workers of another's cluster may be lost with a unit before it counts as lost, and is tried once more, alone. On the "
+        "cluster that curate starts it is the first.",
+        default=2,
+        ge=0,
+    )
     timeout: float = option(doc="Seconds in which the scheduler must answer.", default=30.0, gt=0)
 
     def __attrs_post_init__(self) -> None:
@@ -55,14 +61,13 @@ class DaskEngine(Engine):
             message = f"no Dask scheduler answers at {self.scheduler}"
             raise RequestError(message, where="engine.scheduler", hint="is it running, and can this machine reach it?") from error
         tell_dashboard(client)
-        return ClusterSession(client, work, least_memory(client), self.memory or math.inf, self.device, self.resources)
+        return ClusterSession(client, work, least_memory(client), self.memory or math.inf, self.device, self.resources, self.lost)
 
     def _local(self, work: Work) -> EngineSession:
         import dask
         from distributed import Client, LocalCluster
 
-        # A unit is tried again by the runner, alone; Dask's own trials would kill worker after worker.
-        with dask.config.set({"distributed.scheduler.allowed-failures": 0}):
+        with dask.config.set({"distributed.scheduler.allowed-failures": 0}):  # the session decides
             cluster = LocalCluster(
                 n_workers=self.workers or len(os.sched_getaffinity(0)),
                 threads_per_worker=1,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 from pathlib import Path
@@ -45,7 +46,7 @@ class SlurmEngine(Engine):
     logs: Path | None = option(doc="Folder of the jobs' logs; null: none are kept.", default=None)
     script: Path | None = option(doc="Write the job script to this file.", default=None)
     device: str = option(doc="What workers compute on, such as cuda:0.", default="cpu")
-    lost: int = option(doc="How many jobs may be lost with a unit before it counts as lost.", default=2, ge=0)
+    lost: int = option(doc="How many jobs may be lost with a unit before it counts as lost, and is tried once more, alone.", default=2, ge=0)
 
     def __attrs_post_init__(self) -> None:
         if not _TIME.fullmatch(self.walltime):
@@ -54,12 +55,6 @@ class SlurmEngine(Engine):
         if self.maximum < self.minimum:
             message = f"maximum, {self.maximum}, is less than minimum, {self.minimum}"
             raise ValueError(message)
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """Of the workers. What units hold is theirs, not Dask's: it can neither move it to a disk nor wait until it shrinks."""
-        off = {f"DASK_DISTRIBUTED__WORKER__MEMORY__{name}": "False" for name in ("TARGET", "SPILL", "PAUSE")}
-        return off | {f"{name}_NUM_THREADS": str(self.cores) for name in ("OMP", "OPENBLAS", "MKL")}
 
     def open(self, work: Work) -> EngineSession:
         import dask
@@ -70,7 +65,8 @@ class SlurmEngine(Engine):
             message = "there is no sbatch here"
             raise RequestError(message, where="engine", hint="run curate where jobs are submitted, or take the engine local")
         options: dict[str, Any] = {"dashboard_address": ":0", **({"host": self.host} if self.host else {})}
-        with dask.config.set({"distributed.scheduler.allowed-failures": self.lost}):
+        quiet = ["--output=/dev/null", "--error=/dev/null"] if self.logs is None else []
+        with dask.config.set({"distributed.scheduler.allowed-failures": 0}):  # the session decides
             cluster = SLURMCluster(
                 queue=self.queue,
                 account=self.account,
@@ -79,10 +75,12 @@ class SlurmEngine(Engine):
                 processes=1,
                 job_cpu=self.cores,
                 memory=f"{self.memory}B",
+                job_mem=f"{math.ceil(self.memory / 2**20)}M",
                 job_name="curate",
-                job_extra_directives=list(self.directives),
-                job_script_prologue=[*(f"export {name}={value}" for name, value in self.environment.items()), *self.prologue],
-                worker_extra_args=["--name", "$SLURM_JOB_ID"],
+                job_extra_directives=[*quiet, *self.directives],
+                job_script_prologue=[*(f"export {name}_NUM_THREADS={self.cores}" for name in ("OMP", "OPENBLAS", "MKL")), *self.prologue],
+                nanny=False,  # a job is one process: when that dies, SLURM and the session know it at once
+                worker_extra_args=["--name", "$SLURM_JOB_ID", "--memory-limit", "0"],  # SLURM watches the memory; Dask would only pause
                 interface=self.interface,
                 scheduler_options=options,
                 log_directory=None if self.logs is None else str(self.logs),
@@ -94,4 +92,4 @@ class SlurmEngine(Engine):
         client = Client(cluster, set_as_default=False)
         tell_dashboard(client)
         jobs = Jobs(script, self.minimum, self.maximum)
-        return ClusterSession(client, work, each=self.memory, device=self.device, owned=(jobs, cluster), keep=jobs.keep)
+        return ClusterSession(client, work, each=self.memory, device=self.device, lost=self.lost, owned=(jobs, cluster), keep=jobs.keep)
