@@ -141,7 +141,7 @@ class EngineTests:
                 taken += 1
                 yield make_unit("square", number)
 
-        with self.engine().open(work) as session:
+        with self.session() as session:
             running = session.run(units())
             first = list(islice(running, 3))
             close = getattr(running, "close", None)

@@ -43,8 +43,8 @@ def running(workers: int = 2, resources: str = "") -> Iterator[str]:
 
         def start(*words: str) -> None:
             process = _start(*words, folder=folder)
-            ending.callback(process.wait, 20)
-            ending.callback(process.terminate)
+            ending.callback(process.wait)
+            ending.callback(os.killpg, process.pid, signal.SIGKILL)  # nannies and their workers, whatever they are doing
 
         file = folder / "scheduler.json"
         start("dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--dashboard-address", "127.0.0.1:0", "--scheduler-file", str(file))

@@ -14,6 +14,7 @@ from curate_core.errors import RequestError
 from curate_core.kinds import Engine, EngineSession
 from curate_core.options import option
 from curate_core.structure import ByteSize
+from curate_dask.processes import Processes
 from curate_dask.session import ClusterSession, Work
 
 _log = logging.getLogger("curate")
@@ -68,19 +69,13 @@ class DaskEngine(Engine):
         from distributed import Client, LocalCluster
 
         with dask.config.set({"distributed.scheduler.allowed-failures": 0}):  # the session decides
-            cluster = LocalCluster(
-                n_workers=self.workers or len(os.sched_getaffinity(0)),
-                threads_per_worker=1,
-                memory_limit=0,  # the budget is kept by what units are given
-                processes=True,
-                dashboard_address="127.0.0.1:0",
-                host="127.0.0.1",
-                resources=dict(self.resources) or None,
-            )
+            cluster = LocalCluster(n_workers=0, dashboard_address="127.0.0.1:0", host="127.0.0.1")
         client = Client(cluster, set_as_default=False)
         tell_dashboard(client)
+        processes = Processes(cluster.scheduler_address, self.workers or len(os.sched_getaffinity(0)), self.resources)
         budget = self.memory or int(0.8 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-        return ClusterSession(client, work, math.inf, budget, self.device, self.resources, owned=(cluster,))
+        owned = (processes, cluster)
+        return ClusterSession(client, work, math.inf, budget, self.device, self.resources, owned=owned, keep=processes.keep)
 
 
 def tell_dashboard(client: Any) -> None:
