@@ -85,8 +85,8 @@ class Jobs:
             self._known.discard(job)
             self._duds += job not in self._came
             _log.info("job %s has ended", job)
-        if self._duds >= DUDS:
-            message = f"{self._duds} jobs ended before a worker came of them, the last was {max(missing - living)}"
+        if self._duds >= DUDS and missing - living:
+            message = f"{self._duds} jobs ended before a worker came of them, the last was {max(missing - living, key=int)}"
             hint = "engine.logs keeps what they say; jobs need the same Python as this machine, and must reach it (engine.host)"
             raise RunError(message, where="engine", hint=hint)
 
