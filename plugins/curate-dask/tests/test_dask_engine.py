@@ -49,13 +49,13 @@ def test_units_are_taken_as_there_is_room_and_what_fails_or_dies_is_told():
             ended += 1
             most = max(most, taken - ended)
             got[outcome.unit.key] = outcome
-        assert most <= 2 * 2 + 1
+        assert most <= 2 * 24 + 1
         lost = got.pop("kill 1")
         assert (lost.status, "kill 1: the worker was lost" in str(lost.error)) == ("lost", True)
         torn = got.pop("torn 0")
         assert (torn.status, str(torn.error)) == ("failed", "a.npy: the header is torn (copy it again)")
         innocent = [key for key, outcome in got.items() if outcome.status == "lost"]
-        assert len(innocent) <= 1, "the unit that waited at the same worker"
+        assert len(innocent) < 24, "the units that waited at the same worker"
         assert len(got) == 200
         assert {session.run_alone(unit("square", 7)).value for _ in range(2)} == {49}
         with pytest.raises(RequestError, match="needs about"):

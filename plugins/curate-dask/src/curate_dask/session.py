@@ -25,8 +25,10 @@ from curate_core.errors import RunError, StepError
 from curate_core.kinds import EngineSession, Outcome, Unit, Worker
 
 Work = Callable[[Unit, Worker], Any]
-_DEPTH = 2
-"""Units that a worker has at a time: one at work, one that waits, so that it need not wait for the coordinator."""
+_DEPTH, _DEEPEST = 2, 24
+"""Units that a worker has at a time: one at work, one that waits, so that it need not wait for the coordinator; more where they take no time."""
+_AHEAD = 0.25
+"""Seconds of work that a worker is to have: small units cost mostly their way there and back."""
 _LOOK = 0.5
 """Seconds between two looks at which workers there are."""
 _IDLE = 60.0
@@ -37,10 +39,12 @@ _one_at_a_time = threading.Lock()
 _log = logging.getLogger("curate")
 
 
-def perform(work: Work, unit: Unit, worker: Worker) -> tuple[Any, Any, Any]:
-    """Status, value and error of a unit, in a worker. What units share in a process is made for one at a time, so threads wait."""
+def perform(work: Work, unit: Unit, worker: Worker) -> tuple[float, Any, Any, Any]:
+    """Seconds, status, value and error of a unit, in a worker. What units share in a process is made for one at a time, so threads wait."""
     with _one_at_a_time:
-        return attempt(work, unit, worker)
+        started = time.monotonic()
+        found = attempt(work, unit, worker)
+        return time.monotonic() - started, *found
 
 
 @define(eq=False)
@@ -95,6 +99,7 @@ class ClusterSession(EngineSession):
     _seen: set[str] | None = field(default=None, init=False)
     _looked: float = field(default=-math.inf, init=False)
     _given: int = field(default=0, init=False)
+    _seconds: float = field(default=math.inf, init=False)
 
     def check(self, units: Iterable[Unit]) -> None:
         for unit in units:
@@ -154,7 +159,8 @@ class ClusterSession(EngineSession):
         """The worker for a unit: one that has room, at best the one that had its case, else the one that has least to do."""
         if self._flying and sum(other.unit.nbytes for other in self._flying.values()) + unit.nbytes > self.budget:
             return None
-        free = [address for address, place in self._places.items() if place.count < _DEPTH]
+        depth = min(max(_DEPTH, int(_AHEAD / max(self._seconds, 1e-3))), _DEEPEST)
+        free = [address for address, place in self._places.items() if place.count < depth]
         return min(free, key=lambda address: (self._places[address].case != unit.case, self._places[address].count), default=None)
 
     def _submit(self, trial: _Trial, address: str) -> None:
@@ -177,14 +183,29 @@ class ClusterSession(EngineSession):
 
     def _collect(self) -> Iterator[Outcome]:
         """What has ended; waits a little for the first."""
-        wait = _LOOK if self._places else _LOOK / 10
-        for _ in range(max(1, self._ended.qsize())):
-            try:
-                future = self._ended.get(timeout=wait)
-            except queue.Empty:
-                return
-            if future in self._flying:
+        futures = []
+        with suppress(queue.Empty):
+            futures.append(self._ended.get(timeout=_LOOK if self._places else _LOOK / 10))
+            futures += [self._ended.get_nowait() for _ in range(self._ended.qsize())]
+        known = [future for future in futures if future in self._flying]
+        told = self._gathered([future for future in known if future.status == "finished"])
+        for future in known:
+            if future in told:
+                yield self._done(future, *told[future])
+            else:
                 yield from self._received(future)
+
+    def _gathered(self, futures: list[Any]) -> dict[Any, Any]:
+        """What several units returned, by one request; nothing where that fails for any of them."""
+        if len(futures) > 1:
+            with suppress(Exception):
+                return dict(zip(futures, self.client.sync(lambda: self.client.gather(futures, asynchronous=True), callback_timeout=_RESULT)))
+        return {}
+
+    def _done(self, future: Any, seconds: float, status: Any, value: Any, error: Any) -> Outcome:
+        """The outcome of a unit that was done; how long units take follows the longest of late."""
+        self._seconds = seconds if self._seconds == math.inf else max(seconds, 0.9 * self._seconds + 0.1 * seconds)
+        return Outcome(self._land(future).unit, status, value, error)
 
     def _received(self, future: Any) -> Iterator[Outcome]:
         """What a worker sent, or how it died."""
@@ -201,7 +222,7 @@ class ClusterSession(EngineSession):
         except Exception as error:  # the value does not pickle
             yield Outcome(self._land(future).unit, "failed", None, portable(error))
         else:
-            yield Outcome(self._land(future).unit, *told)
+            yield self._done(future, *told)
 
     def _land(self, future: Any) -> _Trial:
         """Forget a future."""
