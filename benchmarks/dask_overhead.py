@@ -1,12 +1,12 @@
-"""Tiny units through the engine dask: what a unit costs beside plain ``client.submit``, and what the coordinator keeps of those that are done.
+"""Tiny units through the engine dask: what one costs beside plain ``client.submit``, and what the coordinator keeps of those that are done.
 
-Both do the same number of the same task on as many worker processes of this machine: the engine as a run uses it, from a generator; plain Dask by
-``client.submit`` and ``client.gather`` in batches of 1,000, which is the bound that one would set by hand. The coordinator's memory (its own
-process, resident, with the scheduler in it) is read after each tenth of the units.
+Both do the same task on as many worker processes of this machine: the engine as a run uses it, from a generator; plain Dask, a tenth as
+often, by ``client.submit`` and ``client.gather`` in batches of 1,000, which is the bound that one would set by hand. The coordinator's memory
+(its own process, resident, with the scheduler in it) is read after each tenth of the units.
 
     python benchmarks/dask_overhead.py [--units 100000] [--workers 1]
 
-Needs curate-dask. The last column is the engine's cost over plain Dask's. Exit code 1 if a value is wrong, or memory grows by more than a quarter.
+Needs curate-dask. Exit code 1 if a value is wrong, or memory grows by more than a quarter.
 """
 
 from __future__ import annotations
@@ -51,9 +51,12 @@ def by_engine(count: int, workers: int) -> tuple[float, list[float], bool]:
         list(session.run(units(10 * workers)))  # workers have come
         started = time.perf_counter()
         for number, outcome in enumerate(session.run(units(count)), 1):
-            right &= outcome.value == outcome.unit.task**2
+            if outcome.value != outcome.unit.task**2:
+                right = False
+                print(f"{outcome.unit.label} is {outcome.status}: {outcome.value}, {outcome.error}")
             if number % (count // 10) == 0:
                 memory.append(resident())
+                print(f"{number:,} units: {(time.perf_counter() - started) / number * 1e3:.2f} ms each, {memory[-1]:.0f} MB", flush=True)
         return (time.perf_counter() - started) / count, memory, right
 
 
@@ -61,7 +64,10 @@ def by_hand(count: int, workers: int) -> float:
     """Seconds a unit."""
     from distributed import Client, LocalCluster
 
-    with LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None, memory_limit=0) as cluster, Client(cluster) as client:
+    with (
+        LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None, memory_limit=0) as cluster,
+        Client(cluster) as client,
+    ):
         client.gather(client.map(square, range(10 * workers)))
         started = time.perf_counter()
         for first in range(0, count, BATCH):
@@ -78,9 +84,11 @@ def main() -> int:
     few = max(1, chosen.units // 10)
     ours, memory, right = by_engine(chosen.units, chosen.workers)
     theirs = by_hand(few, chosen.workers)
-    print(f"{chosen.units:,} units, {chosen.workers} workers: {ours * 1e3:.2f} ms a unit; client.submit, {few:,}: {theirs * 1e3:.2f} ms", end="")
+    print(
+        f"{chosen.units:,} units, {chosen.workers} workers: {ours * 1e3:.2f} ms a unit; client.submit, {few:,}: {theirs * 1e3:.2f} ms",
+        end="",
+    )
     print(f"{ours / theirs:>10.1f} x")
-    print(f"coordinator, MB after each {few:,} units: {', '.join(f'{found:.0f}' for found in memory)}")
     print("values are right" if right else "VALUES ARE WRONG")
     return 0 if right and memory[-1] < 1.25 * memory[0] else 1
 

@@ -30,7 +30,9 @@ ENGINES = {
     "a cluster that runs": {"use": "dask"},
     "slurm": {"use": "slurm", "memory": "1 GB", "host": "127.0.0.1", "maximum": 2},
 }
-of_each_engine = pytest.mark.parametrize("engine", [pytest.param(name, marks=[pytest.mark.slurm] if name == "slurm" else []) for name in ENGINES])
+of_each_engine = pytest.mark.parametrize(
+    "engine", [pytest.param(name, marks=[pytest.mark.slurm] if name == "slurm" else []) for name in ENGINES]
+)
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(MISSING), reason=f"without {', '.join(MISSING)}")]
 

@@ -274,8 +274,7 @@ def heartless(outcomes):
 
 def patient(outcomes):
     try:
-        for outcome in outcomes:
-            yield outcome
+        yield next(outcomes)
     finally:
         next(outcomes)
 

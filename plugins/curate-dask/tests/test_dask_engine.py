@@ -39,7 +39,7 @@ def test_units_are_taken_as_there_is_room_and_what_fails_or_dies_is_told():
 
     def units():
         nonlocal taken
-        for task in [("square", n) for n in range(200)] + [("torn", 0), ("kill", 1)]:
+        for task in [("torn", 0)] + [("square", n) for n in range(200)] + [("kill", 1)]:
             taken += 1
             yield unit(*task)
 

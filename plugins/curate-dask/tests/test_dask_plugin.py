@@ -2,6 +2,7 @@
 
 from contextlib import nullcontext
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from curate_dask.engine import DaskEngine
@@ -16,7 +17,7 @@ class TestPlugin(PluginTests):
     plugin_module = "curate_dask.plugin"
     distribution = "curate-dask"
     readme = Path(__file__).parents[1] / "README.md"
-    examples = {"engine:slurm": {"memory": "1 GB"}}
+    examples: ClassVar = {"engine:slurm": {"memory": "1 GB"}}
 
 
 @pytest.fixture(scope="class")
@@ -40,12 +41,12 @@ class Shared(EngineTests):
 
 class TestLocal(Shared):
     component = LocalEngine
-    options = {"workers": 2}
+    options: ClassVar = {"workers": 2}
 
 
 class TestDask(Shared):
     component = DaskEngine
-    options = {"workers": 2}
+    options: ClassVar = {"workers": 2}
 
 
 class TestDaskThatRuns(Shared):
@@ -55,4 +56,4 @@ class TestDaskThatRuns(Shared):
 @pytest.mark.slurm
 class TestSlurm(Shared):
     component = SlurmEngine
-    options = {"memory": "500 MB", "host": "127.0.0.1", "maximum": 2, "lost": 0}
+    options: ClassVar = {"memory": "500 MB", "host": "127.0.0.1", "maximum": 2, "lost": 0}

@@ -112,7 +112,9 @@ class Jobs:
         self._refused = time.monotonic()
         reason = refusal.strip().replace("sbatch: ", "")
         if not self._known and not self._came:
-            raise RequestError(f"SLURM refuses the job: {reason}", where="engine", hint="engine.script shows it; sbatch takes the same file")
+            raise RequestError(
+                f"SLURM refuses the job: {reason}", where="engine", hint="engine.script shows it; sbatch takes the same file"
+            )
         _log.warning("SLURM refuses a job (%s): %d are there; it is asked again in %.0f s", reason, len(self._known), AGAIN)
 
     def _add(self, said: str) -> None:

@@ -1,6 +1,7 @@
 """Workers as processes of this machine: started as long as there is work, replaced when they end.
 
-Dask's own LocalCluster watches its workers by nannies, which do not replace one that dies while another is being started (distributed 2026.8).
+Dask's own LocalCluster watches its workers by nannies, which do not always replace one that dies soon after another
+(distributed 2026.8).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Units on the workers of a Dask cluster: a few for each worker at a time, whatever their number.
 
-Which worker has which unit is decided here, and what becomes of units whose worker goes, too. Dask would find them another one, but not always:
-a task that prefers a worker which is gone waits for ever if there is no other at that moment; and one that was done, whose result went with its
-worker, is done again behind the back of who waits for it.
+Which worker has which unit is decided here, and what becomes of units whose worker goes, too. Dask would find them another one, but not
+always: a task that prefers a worker which is gone waits for ever if there is no other at that moment; and one that was done, whose result
+went with its worker, is done again behind the back of who waits for it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from curate_core.kinds import EngineSession, Outcome, Unit, Worker
 
 Work = Callable[[Unit, Worker], Any]
 _DEPTH, _DEEPEST = 2, 24
-"""Units that a worker has at a time: one at work, one that waits, so that it need not wait for the coordinator; more where they take no time."""
+"""Units that a worker has at a time: one at work, one that waits, so that it need not wait; more where they take no time."""
 _AHEAD = 0.25
 """Seconds of work that a worker is to have: small units cost mostly their way there and back."""
 _LOOK = 0.5
@@ -150,7 +150,7 @@ class ClusterSession(EngineSession):
             yield from self._lose(future)
         idle = [place.name for place in found.values() if not place.count and now - place.since > _IDLE]
         leaving = self.keep(left, [place.name for place in found.values()], idle)
-        # A nanny does not replace a worker that dies the moment it comes (distributed 2026.8): who comes later than the first gets nothing yet.
+        # A nanny does not replace a worker that dies the moment it comes (distributed 2026.8): newcomers get nothing yet.
         settled = found if self._seen is None else found.keys() & self._seen
         self._places = {address: place for address, place in found.items() if address in settled and place.name not in leaving}
         self._seen = set(found)
@@ -199,7 +199,9 @@ class ClusterSession(EngineSession):
         """What several units returned, by one request; nothing where that fails for any of them."""
         if len(futures) > 1:
             with suppress(Exception):
-                return dict(zip(futures, self.client.sync(lambda: self.client.gather(futures, asynchronous=True), callback_timeout=_RESULT)))
+                return dict(
+                    zip(futures, self.client.sync(lambda: self.client.gather(futures, asynchronous=True), callback_timeout=_RESULT))
+                )
         return {}
 
     def _done(self, future: Any, seconds: float, status: Any, value: Any, error: Any) -> Outcome:

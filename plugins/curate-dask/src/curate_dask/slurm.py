@@ -46,7 +46,9 @@ class SlurmEngine(Engine):
     logs: Path | None = option(doc="Folder of the jobs' logs; null: none are kept.", default=None)
     script: Path | None = option(doc="Write the job script to this file.", default=None)
     device: str = option(doc="What workers compute on, such as cuda:0.", default="cpu")
-    lost: int = option(doc="How many jobs may be lost with a unit before it counts as lost, and is tried once more, alone.", default=2, ge=0)
+    lost: int = option(
+        doc="How many jobs may be lost with a unit before it counts as lost, and is tried once more, alone.", default=2, ge=0
+    )
 
     def __attrs_post_init__(self) -> None:
         if not _TIME.fullmatch(self.walltime):
