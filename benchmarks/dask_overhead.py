@@ -1,8 +1,8 @@
 """Tiny units through the engine dask: what one costs beside plain ``client.submit``, and what the coordinator keeps of those that are done.
 
 Both do the same task on as many worker processes of this machine: the engine as a run uses it, from a generator; plain Dask, a tenth as
-often, by ``client.submit`` and ``client.gather`` in batches of 1,000, which is the bound that one would set by hand. The coordinator's memory
-(its own process, resident, with the scheduler in it) is read after each tenth of the units.
+often, by ``client.submit`` and ``client.gather`` in batches of 1,000, which is the bound that one would set by hand. The coordinator's
+memory (its own process, resident, with the scheduler in it) is read after each tenth of the units.
 
     python benchmarks/dask_overhead.py [--units 100000] [--workers 1]
 

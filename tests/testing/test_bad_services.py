@@ -274,9 +274,10 @@ def heartless(outcomes):
 
 def patient(outcomes):
     try:
-        yield next(outcomes)
+        for outcome in outcomes:  # noqa: UP028  (yield from would close them)
+            yield outcome
     finally:
-        next(outcomes)
+        next(outcomes, None)
 
 
 def heavy(outcomes):
