@@ -2,27 +2,59 @@
 
 from __future__ import annotations
 
+import os
+import platform
+import signal
+import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from importlib import import_module
 from itertools import islice
+from multiprocessing.reduction import ForkingPickler
+from pathlib import Path
 from typing import Any, ClassVar
 
+import attrs
+import numpy as np
+import pytest
+
 from curate_core.errors import SourceError
-from curate_core.kinds import Engine, Outcome, Unit, Worker
-from curate_core.testing.checks import across_processes
-from curate_core.testing.making import make_component
+from curate_core.hookspec import hookimpl
+from curate_core.kinds import Engine, EngineSession, Outcome, Unit, Worker
+from curate_core.testing.checks import across_processes, snapshot
+from curate_core.testing.making import make_component, values
 
 MANY = 1000
 
 
 def work(unit: Unit, worker: Worker) -> Any:
-    """What the kit's units do, wherever the engine does it: square a number, or fail in a known way."""
-    verb, number = unit.task
+    """What the kit's units do, wherever the engine does it: square a number, fail in a known way, end their process, or take long."""
+    verb, number, *rest = unit.task
+    if verb == "where":
+        return [platform.node(), os.getpid()]
+    if verb == "kill" or (verb == "kill-once" and _first(rest[0])):
+        os.kill(os.getpid(), signal.SIGKILL)
+    if verb == "kill-once":
+        return number**2
+    if verb == "sleep":
+        (Path(rest[0]) / f"begun-{number}").touch()
+        time.sleep(float(rest[1]))
+        (Path(rest[0]) / f"ended-{number}").touch()
     if verb == "fail":
         message = f"unit {number} is torn"
         raise SourceError(message, where="file", hint="copy it again")
     if verb == "bug":
         return [][number]
     return number**2 if verb == "square" else [worker.index, worker.device]
+
+
+def _first(mark: str) -> bool:
+    """Whether this is the first call with a file, which is made."""
+    try:
+        Path(mark).touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
 
 
 class EngineTests:
@@ -38,19 +70,25 @@ class EngineTests:
         component: the class under test.
         options: its options, as a spec writes them.
         ahead: units that it may take beyond those that were asked for.
+        long: seconds of a unit that nobody is to wait for.
     """
 
     component: ClassVar[type[Engine]]
     options: ClassVar[Mapping[str, Any]] = {}
     ahead: ClassVar[int] = 100
+    long: ClassVar[float] = 30.0
 
     def engine(self) -> Engine:
         """The component under test."""
         return make_component(self.component, self.options)
 
+    def session(self) -> AbstractContextManager[EngineSession]:
+        """A session with the kit's ``work``; where opening takes long, a subclass gives the same to all tests."""
+        return self.engine().open(work)
+
     def run(self, units: Sequence[Unit]) -> list[Outcome]:
         """What became of units."""
-        with self.engine().open(work) as session:
+        with self.session() as session:
             outcomes = list(session.run(units))
         for outcome in outcomes:
             assert isinstance(outcome, Outcome), f"{self._name} reports {type(outcome).__name__}, expected an Outcome"
@@ -103,7 +141,7 @@ class EngineTests:
                 taken += 1
                 yield make_unit("square", number)
 
-        with self.engine().open(work) as session:
+        with self.session() as session:
             running = session.run(units())
             first = list(islice(running, 3))
             close = getattr(running, "close", None)
@@ -114,7 +152,7 @@ class EngineTests:
 
     def test_a_unit_alone(self) -> None:
         """What was lost is done once more by itself."""
-        with self.engine().open(work) as session:
+        with self.session() as session:
             outcome = session.run_alone(make_unit("square", 7))
         assert (outcome.status, outcome.value) == ("done", 49), f"{self._name}.run_alone gave {outcome}"
 
@@ -130,7 +168,94 @@ class EngineTests:
         """The component is plain."""
         assert across_processes(self.engine()) == self.engine(), f"{self._name} is another after it was sent"
 
+    def test_a_killed_worker_costs_nobody_else(self, tmp_path: Path) -> None:
+        """A unit whose process ends is lost, or done by another; what was beside it is done, at the latest alone."""
+        self._needs_processes()
+        units = [make_unit("square", number) for number in range(6)]
+        units[3:3] = [make_unit("kill", 100), make_unit("kill-once", 7, str(tmp_path / "first"))]
+        with self.session() as session:
+            first = list(session.run(units))
+            again = [session.run_alone(o.unit) if o.status == "lost" and o.unit.task[0] != "kill" else o for o in first]
+        keys = sorted(outcome.unit.key for outcome in again)
+        assert keys == sorted(unit.key for unit in units), f"{self._name} reports {keys} when a worker is killed"
+        for outcome in again:
+            if outcome.unit.task[0] == "kill":
+                assert outcome.status == "lost", f"{self._name}: a unit that ends its process is {outcome.status}, expected lost"
+                assert outcome.error is not None, f"{self._name} does not say how {outcome.unit.label} was lost"
+                continue
+            said, expected = (outcome.status, outcome.value), ("done", outcome.unit.task[1] ** 2)
+            assert said == expected, f"{self._name}: {outcome.unit.label}, alone, is {said}, expected {expected}: {outcome.error}"
 
-def make_unit(verb: str, number: int) -> Unit:
+    def test_closing_waits_for_no_unit(self, tmp_path: Path) -> None:
+        """A run that is stopped is stopped: what has not begun never does, what is at work is not waited for."""
+        self._needs_processes()
+        units = [make_unit("square", 1), *(make_unit("sleep", number, str(tmp_path), str(self.long)) for number in range(50))]
+        with self.engine().open(work) as session:
+            running = session.run(units)
+            assert next(running).status == "done"
+            until = time.monotonic() + self.long / 2
+            while not list(tmp_path.glob("begun-*")) and time.monotonic() < until:
+                time.sleep(0.05)
+            close = getattr(running, "close", None)
+            assert close is not None, f"{self._name}: what run gives cannot be closed"
+            close()
+        ended = sorted(path.name for path in tmp_path.glob("ended-*"))
+        assert ended == [], f"{self._name} waits for the units at work when it is closed"
+        begun = sorted(path.name for path in tmp_path.glob("begun-*"))
+        time.sleep(0.5)
+        later = sorted(path.name for path in tmp_path.glob("begun-*"))
+        assert later == begun, f"{self._name} begins {sorted(set(later) - set(begun))} after it was closed"
+
+    def test_a_run_has_the_bytes_of_every_other(self, tmp_path: Path) -> None:
+        """A dataset as the engine ``local`` makes it; of its samples, which workers write, next to nothing comes back from them."""
+        for number in range(2):
+            np.save(tmp_path / f"{number}.npy", values((16, 256, 256), "uint16", number), allow_pickle=False)
+        spec = {
+            "version": 1,
+            "name": "test",
+            "source": {"use": "files", "pattern": "{case}.npy"},
+            "preprocess": [{"use": "to-uint8", "range": "percentile", "over": "dataset"}],
+            "rois": [{"use": "grid", "size": [4, 64, 64]}],
+            "filter": [{"use": "limit", "count": 100, "within": "dataset"}],
+            "write": [{"use": "npy", "path": "{case}/{roi}.npy"}],
+            "engine": {"use": "local", "workers": 0},
+        }
+        found = {}
+        heard = _Heard()
+        module, host, runner = (import_module(f"curate_core.{name}") for name in ("spec", "host", "runner"))
+        for name in ("wanted", "found"):
+            loaded = module.load({**spec, "output": name}, host.default_host(), folder=tmp_path)
+            if name == "found":
+                loaded = attrs.evolve(loaded, engine=attrs.evolve(loaded.engine, component=self.engine()))
+                heard.nbytes = 0
+            loaded.host.manager.register(heard)
+            try:
+                runner.complete(loaded, loaded.host)
+            finally:
+                loaded.host.manager.unregister(heard)
+            files = snapshot(tmp_path / name).items()
+            found[name] = {file: digest for file, (digest, _) in files if not file.startswith(".curate/")}
+        assert found["found"] == found["wanted"], f"{self._name} makes another dataset than the engine local"
+        total = 100 * 4 * 64 * 64
+        assert heard.nbytes < total / 10, f"{self._name}: {heard.nbytes} bytes come back from workers for {total} bytes of samples"
+
+    def _needs_processes(self) -> None:
+        (outcome,) = self.run([make_unit("where", 0)])
+        if outcome.value == [platform.node(), os.getpid()]:
+            pytest.skip("units are done in this process")
+
+
+class _Heard:
+    """How much comes back from workers."""
+
+    def __init__(self) -> None:
+        self.nbytes = 0
+
+    @hookimpl
+    def curate_unit_finished(self, outcome: Outcome) -> None:
+        self.nbytes += len(ForkingPickler.dumps(outcome.value))
+
+
+def make_unit(verb: str, number: int, *rest: str) -> Unit:
     """A unit for ``work``."""
-    return Unit(f"{verb}-{number}", f"{verb} {number}", (verb, number), 1, f"case-{number}")
+    return Unit(f"{verb}-{number}", f"{verb} {number}", (verb, number, *rest), 1, f"case-{number}")

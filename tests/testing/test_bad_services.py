@@ -231,6 +231,75 @@ def test_bad_engines(tmp_path, methods, test, message):
     assert message in failed[test]
 
 
+class Heavy(list):
+    """Records, and all that they are about."""
+
+    def __init__(self, records):
+        super().__init__(records)
+        self.samples = b"x" * 100_000
+
+
+class Between(EngineSession):
+    """A right session, and somebody who spoils what it says."""
+
+    def __init__(self, session, spoil):
+        self.session, self.spoil = session, spoil
+
+    def run(self, units):
+        return self.spoil(self.session.run(units))
+
+    def close(self):
+        self.session.close()
+
+
+def spoilt(spoil):
+    return changed(LocalEngine, open=lambda self, work: Between(LocalEngine.open(self, work), spoil))
+
+
+def resigned(outcomes):
+    for outcome in outcomes:
+        yield outcome if outcome.status == "done" else Outcome(outcome.unit, "failed", error=outcome.error)
+
+
+def mute(outcomes):
+    for outcome in outcomes:
+        yield outcome if outcome.status == "done" else Outcome(outcome.unit, outcome.status)
+
+
+def heartless(outcomes):
+    for outcome in outcomes:
+        if outcome.status == "done":
+            yield outcome
+
+
+def patient(outcomes):
+    try:
+        for outcome in outcomes:  # noqa: UP028  (yield from would close them)
+            yield outcome
+    finally:
+        next(outcomes, None)
+
+
+def heavy(outcomes):
+    for outcome in outcomes:
+        yield Outcome(outcome.unit, outcome.status, Heavy(outcome.value) if isinstance(outcome.value, list) else outcome.value)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "test", "message"),
+    [
+        (resigned, "test_a_killed_worker_costs_nobody_else", "a unit that ends its process is failed, expected lost"),
+        (mute, "test_a_killed_worker_costs_nobody_else", "does not say how kill 100 was lost"),
+        (heartless, "test_a_killed_worker_costs_nobody_else", "when a worker is killed"),
+        (patient, "test_closing_waits_for_no_unit", "waits for the units at work when it is closed"),
+        (heavy, "test_a_run_has_the_bytes_of_every_other", "bytes come back from workers for 1638400 bytes of samples"),
+    ],
+)
+def test_bad_engines_with_workers(tmp_path, spoil, test, message):
+    claims = type("Claims", (EngineTests,), {"component": spoilt(spoil), "options": {"workers": 1}, "long": 1.0})
+    assert message in run_kit(claims, tmp_path, test)[test]
+
+
 SPEC = {
     "version": 1,
     "name": "imported",

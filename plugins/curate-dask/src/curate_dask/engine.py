@@ -14,6 +14,7 @@ from curate_core.errors import RequestError
 from curate_core.kinds import Engine, EngineSession
 from curate_core.options import option
 from curate_core.structure import ByteSize
+from curate_dask.processes import Processes
 from curate_dask.session import ClusterSession, Work
 
 _log = logging.getLogger("curate")
@@ -37,6 +38,12 @@ class DaskEngine(Engine):
     )
     device: str = option(doc="What workers compute on, such as cuda:0.", default="cpu")
     resources: Mapping[str, float] = option(doc='Worker resources, in Dask\'s sense, that each unit takes: {"gpu": 1}.', factory=dict)
+    lost: int = option(
+        doc="How many workers of another's cluster may be lost with a unit before it counts as lost, and is tried once more, alone. On the "
+        "cluster that curate starts it is the first.",
+        default=2,
+        ge=0,
+    )
     timeout: float = option(doc="Seconds in which the scheduler must answer.", default=30.0, gt=0)
 
     def __attrs_post_init__(self) -> None:
@@ -55,27 +62,20 @@ class DaskEngine(Engine):
             message = f"no Dask scheduler answers at {self.scheduler}"
             raise RequestError(message, where="engine.scheduler", hint="is it running, and can this machine reach it?") from error
         tell_dashboard(client)
-        return ClusterSession(client, work, least_memory(client), self.memory or math.inf, self.device, self.resources)
+        return ClusterSession(client, work, least_memory(client), self.memory or math.inf, self.device, self.resources, self.lost)
 
     def _local(self, work: Work) -> EngineSession:
         import dask
         from distributed import Client, LocalCluster
 
-        # A unit is tried again by the runner, alone; Dask's own trials would kill worker after worker.
-        with dask.config.set({"distributed.scheduler.allowed-failures": 0}):
-            cluster = LocalCluster(
-                n_workers=self.workers or len(os.sched_getaffinity(0)),
-                threads_per_worker=1,
-                memory_limit=0,  # the budget is kept by what units are given
-                processes=True,
-                dashboard_address="127.0.0.1:0",
-                host="127.0.0.1",
-                resources=dict(self.resources) or None,
-            )
+        with dask.config.set({"distributed.scheduler.allowed-failures": 0}):  # the session decides
+            cluster = LocalCluster(n_workers=0, dashboard_address="127.0.0.1:0", host="127.0.0.1")
         client = Client(cluster, set_as_default=False)
         tell_dashboard(client)
+        processes = Processes(cluster.scheduler_address, self.workers or len(os.sched_getaffinity(0)), self.resources)
         budget = self.memory or int(0.8 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-        return ClusterSession(client, work, math.inf, budget, self.device, self.resources, owned=(cluster,))
+        owned = (processes, cluster)
+        return ClusterSession(client, work, math.inf, budget, self.device, self.resources, owned=owned, keep=processes.keep)
 
 
 def tell_dashboard(client: Any) -> None:

@@ -1,4 +1,9 @@
-"""Units on the workers of a Dask cluster: a few for each worker at a time, whatever their number."""
+"""Units on the workers of a Dask cluster: a few for each worker at a time, whatever their number.
+
+Which worker has which unit is decided here, and what becomes of units whose worker goes, too. Dask would find them another one, but not
+always: a task that prefers a worker which is gone waits for ever if there is no other at that moment; and one that was done, whose result
+went with its worker, is done again behind the back of who waits for it.
+"""
 
 from __future__ import annotations
 
@@ -8,37 +13,57 @@ import operator
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
 from attrs import define, field
 
 from curate_core.builtin.local import attempt, portable, require
-from curate_core.errors import StepError
+from curate_core.errors import RunError, StepError
 from curate_core.kinds import EngineSession, Outcome, Unit, Worker
 
 Work = Callable[[Unit, Worker], Any]
-_DEPTH = 2
-"""Units that a worker has at a time: one at work, one that waits, so that it need not wait for the coordinator."""
+_DEPTH, _DEEPEST = 2, 24
+"""Units that a worker has at a time: one at work, one that waits, so that it need not wait; more where they take no time."""
+_AHEAD = 0.25
+"""Seconds of work that a worker is to have: small units cost mostly their way there and back."""
 _LOOK = 0.5
 """Seconds between two looks at which workers there are."""
+_IDLE = 60.0
+"""Seconds without work after which an elastic cluster may let a worker go: the next round may be near."""
+_RESULT = 2.0
+"""Seconds in which a worker that is there sends what a unit returned, which is small."""
 _one_at_a_time = threading.Lock()
 _log = logging.getLogger("curate")
 
 
-def perform(work: Work, unit: Unit, worker: Worker) -> tuple[Any, Any, Any]:
-    """Status, value and error of a unit, in a worker. What units share in a process is made for one at a time, so threads wait."""
+def perform(work: Work, unit: Unit, worker: Worker) -> tuple[float, Any, Any, Any]:
+    """Seconds, status, value and error of a unit, in a worker. What units share in a process is made for one at a time, so threads wait."""
     with _one_at_a_time:
-        return attempt(work, unit, worker)
+        started = time.monotonic()
+        found = attempt(work, unit, worker)
+        return time.monotonic() - started, *found
 
 
 @define(eq=False)
 class _Place:
-    """A worker: how many units it has, and the case that it was given last."""
+    """A worker: its name, how many units it has, since when it has none, and the case that it was given last."""
 
+    name: str
     count: int = 0
     case: str = ""
+    since: float = field(factory=time.monotonic)
+
+
+@define(eq=False)
+class _Trial:
+    """A unit, how many workers were lost with it, and the address of the one that has it."""
+
+    unit: Unit
+    losses: int = 0
+    address: str = ""
 
 
 @define(eq=False)
@@ -52,8 +77,10 @@ class ClusterSession(EngineSession):
         budget: memory that all units at work may need together, bytes.
         device: of every worker.
         resources: Dask's worker resources that each unit takes.
+        lost: how many workers may be lost with a unit before it is.
         owned: what to close at the end, in this order.
-        wanted: told how many units are waiting at the least, now and then: an elastic cluster starts workers.
+        keep: told now and then how many units are left, which workers are there, by name, and which of them have long had nothing to do: an
+            elastic cluster starts workers and lets some go; those whose names it returns get nothing more.
     """
 
     client: Any
@@ -62,96 +89,165 @@ class ClusterSession(EngineSession):
     budget: float = math.inf
     device: str = "cpu"
     resources: Mapping[str, float] = field(factory=dict)
+    lost: int = 0
     owned: tuple[Any, ...] = ()
-    wanted: Callable[[int], None] = lambda count: None
+    keep: Callable[[int, Collection[str], Collection[str]], Collection[str]] = lambda left, there, idle: ()
     _places: dict[str, _Place] = field(factory=dict, init=False)
-    _flying: dict[Any, tuple[Unit, str]] = field(factory=dict, init=False)
+    _flying: dict[Any, _Trial] = field(factory=dict, init=False)
+    _again: deque[_Trial] = field(factory=deque, init=False)
+    _ended: queue.SimpleQueue[Any] = field(factory=queue.SimpleQueue, init=False)
+    _seen: set[str] | None = field(default=None, init=False)
     _looked: float = field(default=-math.inf, init=False)
     _given: int = field(default=0, init=False)
+    _seconds: float = field(default=math.inf, init=False)
 
     def check(self, units: Iterable[Unit]) -> None:
         for unit in units:
             require(unit, min(self.each, self.budget))
 
     def run(self, units: Iterable[Unit]) -> Iterator[Outcome]:
-        ended: queue.SimpleQueue[Any] = queue.SimpleQueue()
         left = operator.length_hint(units, 1)
         source = iter(units)
-        waiting = next(source, None)
-        alone_since = time.monotonic()
+        alone_since, patience = time.monotonic(), 30.0
         try:
-            while waiting is not None or self._flying:
-                self._look(left)
-                while waiting is not None and (place := self._room(waiting)) is not None:
-                    self.check([waiting])
-                    self._submit(waiting, place, ended)
-                    waiting = next(source, None)
+            while self._flying or self._fill(source):
+                for outcome in self._look(left):
+                    left -= 1
+                    yield outcome
+                while self._fill(source) and (address := self._room(self._again[0].unit)) is not None:
+                    self._submit(self._again.popleft(), address)
                 if self._places:
-                    alone_since = time.monotonic()
-                elif time.monotonic() - alone_since > 30:
-                    _log.warning("no worker has come for 30 s: units wait")
-                    alone_since = time.monotonic()
-                try:
-                    future = ended.get(timeout=_LOOK)
-                except queue.Empty:
-                    continue
-                left -= 1
-                yield self._received(future)
+                    alone_since, patience = time.monotonic(), 30.0
+                elif time.monotonic() - alone_since > patience:
+                    _log.warning("no worker has been there for %.0f s: units wait", patience)
+                    patience *= 2
+                for outcome in self._collect():
+                    left -= 1
+                    yield outcome
         finally:
             self._abandon()
 
-    def _look(self, left: int) -> None:
-        """Which workers are there now?"""
-        if self._places and time.monotonic() - self._looked < _LOOK:
+    def _fill(self, source: Iterator[Unit]) -> bool:
+        """Whether a unit waits; one is taken from the source for that."""
+        if not self._again and (unit := next(source, None)) is not None:
+            self.check([unit])
+            self._again.append(_Trial(unit))
+        return bool(self._again)
+
+    def _look(self, left: int) -> Iterator[Outcome]:
+        """Which workers are there now? Units of those that are not are given to others, or told to be lost."""
+        now = time.monotonic()
+        if now - self._looked < (_LOOK if self._places else _LOOK / 10):
             return
-        self.wanted(left)
-        found = sorted(self.client.nthreads())
-        self._places = {address: self._places.get(address) or _Place() for address in found}
-        self._looked = time.monotonic()
+        self._looked = now
+        try:
+            workers = self.client.scheduler_info(n_workers=-1)["workers"]
+        except (OSError, TimeoutError) as error:
+            message = "the Dask scheduler does not answer any more"
+            raise RunError(message, where="engine", hint="when it runs, run again: it continues") from error
+        found = {address: self._places.get(address) or _Place(str(workers[address]["name"])) for address in sorted(workers)}
+        for future in [future for future, trial in self._flying.items() if trial.address not in found]:
+            yield from self._lose(future)
+        idle = [place.name for place in found.values() if not place.count and now - place.since > _IDLE]
+        leaving = self.keep(left, [place.name for place in found.values()], idle)
+        # A nanny does not replace a worker that dies the moment it comes (distributed 2026.8): newcomers get nothing yet.
+        settled = found if self._seen is None else found.keys() & self._seen
+        self._places = {address: place for address, place in found.items() if address in settled and place.name not in leaving}
+        self._seen = set(found)
 
     def _room(self, unit: Unit) -> str | None:
         """The worker for a unit: one that has room, at best the one that had its case, else the one that has least to do."""
-        if self._flying and sum(other.nbytes for other, _ in self._flying.values()) + unit.nbytes > self.budget:
+        if self._flying and sum(other.unit.nbytes for other in self._flying.values()) + unit.nbytes > self.budget:
             return None
-        free = [address for address, place in self._places.items() if place.count < _DEPTH]
+        depth = min(max(_DEPTH, int(_AHEAD / max(self._seconds, 1e-3))), _DEEPEST)
+        free = [address for address, place in self._places.items() if place.count < depth]
         return min(free, key=lambda address: (self._places[address].case != unit.case, self._places[address].count), default=None)
 
-    def _submit(self, unit: Unit, address: str, ended: queue.SimpleQueue[Any]) -> None:
+    def _submit(self, trial: _Trial, address: str) -> None:
         self._given += 1
         future = self.client.submit(
             perform,
             self.work,
-            unit,
+            trial.unit,
             Worker(1, self.device),
             key=f"curate-{id(self)}-{self._given}",
             workers=[address],
-            allow_other_workers=True,
             resources=dict(self.resources) or None,
             pure=False,
         )
-        self._flying[future] = (unit, address)
+        trial.address = address
+        self._flying[future] = trial
         place = self._places[address]
-        place.count, place.case = place.count + 1, unit.case
-        future.add_done_callback(ended.put)
+        place.count, place.case = place.count + 1, trial.unit.case
+        future.add_done_callback(self._ended.put)
 
-    def _received(self, future: Any) -> Outcome:
+    def _collect(self) -> Iterator[Outcome]:
+        """What has ended; waits a little for the first."""
+        futures = []
+        with suppress(queue.Empty):
+            futures.append(self._ended.get(timeout=_LOOK if self._places else _LOOK / 10))
+            futures += [self._ended.get_nowait() for _ in range(self._ended.qsize())]
+        known = [future for future in futures if future in self._flying]
+        told = self._gathered([future for future in known if future.status == "finished"])
+        for future in known:
+            if future in told:
+                yield self._done(future, *told[future])
+            else:
+                yield from self._received(future)
+
+    def _gathered(self, futures: list[Any]) -> dict[Any, Any]:
+        """What several units returned, by one request; nothing where that fails for any of them."""
+        if len(futures) > 1:
+            with suppress(Exception):
+                return dict(
+                    zip(futures, self.client.sync(lambda: self.client.gather(futures, asynchronous=True), callback_timeout=_RESULT))
+                )
+        return {}
+
+    def _done(self, future: Any, seconds: float, status: Any, value: Any, error: Any) -> Outcome:
+        """The outcome of a unit that was done; how long units take follows the longest of late."""
+        self._seconds = seconds if self._seconds == math.inf else max(seconds, 0.9 * self._seconds + 0.1 * seconds)
+        return Outcome(self._land(future).unit, status, value, error)
+
+    def _received(self, future: Any) -> Iterator[Outcome]:
         """What a worker sent, or how it died."""
         from distributed.client import FutureCancelledError
         from distributed.scheduler import KilledWorker
 
-        unit, address = self._flying.pop(future)
-        if address in self._places:
-            self._places[address].count -= 1
         try:
-            return Outcome(unit, *future.result())
+            told = future.result(timeout=_RESULT)
         except (KilledWorker, FutureCancelledError):
+            yield from self._lose(future)
+        except TimeoutError:  # its worker went with what it returned: the next look shows it
             self._looked = -math.inf
-            hint = "its memory ended, its job's time was over, or it was taken away: the worker's own log says"
-            return Outcome(unit, "lost", None, StepError("the worker was lost", where=unit.label, hint=hint))
+            self._ended.put(future)
         except Exception as error:  # the value does not pickle
-            return Outcome(unit, "failed", None, portable(error))
-        finally:
-            future.release()
+            yield Outcome(self._land(future).unit, "failed", None, portable(error))
+        else:
+            yield self._done(future, *told)
+
+    def _land(self, future: Any) -> _Trial:
+        """Forget a future."""
+        trial = self._flying.pop(future)
+        if place := self._places.get(trial.address):
+            place.count -= 1
+            place.since = time.monotonic()
+        future.release()
+        return trial
+
+    def _lose(self, future: Any) -> Iterator[Outcome]:
+        """The worker of a unit is gone: another one gets it, unless that happened too often."""
+        with suppress(Exception):
+            self.client.cancel([future], force=True)
+        trial = self._land(future)
+        trial.losses += 1
+        self._looked = -math.inf
+        if trial.losses <= self.lost:
+            self._again.append(trial)
+            return
+        hint = "its memory ended, its job's time was over, or it was taken away: the worker's own log says"
+        times = "" if trial.losses == 1 else f", and {trial.losses - 1} before it"
+        yield Outcome(trial.unit, "lost", None, StepError(f"the worker was lost{times}", where=trial.unit.label, hint=hint))
 
     def _abandon(self) -> None:
         """Take back what is not done."""
@@ -159,6 +255,7 @@ class ClusterSession(EngineSession):
             with suppress(Exception):  # the scheduler may be what is gone
                 self.client.cancel(list(self._flying), force=True)
         self._flying.clear()
+        self._again.clear()
         for place in self._places.values():
             place.count = 0
 

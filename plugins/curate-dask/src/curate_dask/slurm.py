@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import math
 import re
 import shutil
 from pathlib import Path
@@ -15,10 +15,10 @@ from curate_core.kinds import Engine, EngineSession
 from curate_core.options import option
 from curate_core.structure import ByteSize
 from curate_dask.engine import tell_dashboard
+from curate_dask.jobs import Jobs
 from curate_dask.session import ClusterSession, Work
 
-_log = logging.getLogger("curate")
-_TIME = re.compile(r"(?:(\d+)-)?(\d+):(\d\d):(\d\d)")
+_TIME = re.compile(r"(?:\d+-)?\d+:\d\d:\d\d")
 
 
 @frozen
@@ -34,7 +34,7 @@ class SlurmEngine(Engine):
     memory: ByteSize = option(doc="Memory of a job, and so of a unit.")
     queue: str | None = option(doc="Partition; null: the cluster's default.", default=None)
     account: str | None = option(doc="Who pays.", default=None)
-    walltime: str = option(doc="Time of a job, [D-]HH:MM:SS; workers end a little before and give their units back.", default="01:00:00")
+    walltime: str = option(doc="Time of a job, [D-]HH:MM:SS; what it has not done when it is over, another job does.", default="01:00:00")
     cores: int = option(doc="Cores of a job.", default=1, ge=1)
     minimum: int = option(doc="Jobs that are kept.", default=1, ge=1)
     maximum: int = option(doc="Jobs at a time, if there are as many units.", default=10, ge=1)
@@ -46,7 +46,9 @@ class SlurmEngine(Engine):
     logs: Path | None = option(doc="Folder of the jobs' logs; null: none are kept.", default=None)
     script: Path | None = option(doc="Write the job script to this file.", default=None)
     device: str = option(doc="What workers compute on, such as cuda:0.", default="cpu")
-    lost: int = option(doc="How many jobs may be lost with a unit before it counts as lost.", default=2, ge=0)
+    lost: int = option(
+        doc="How many jobs may be lost with a unit before it counts as lost, and is tried once more, alone.", default=2, ge=0
+    )
 
     def __attrs_post_init__(self) -> None:
         if not _TIME.fullmatch(self.walltime):
@@ -55,15 +57,6 @@ class SlurmEngine(Engine):
         if self.maximum < self.minimum:
             message = f"maximum, {self.maximum}, is less than minimum, {self.minimum}"
             raise ValueError(message)
-
-    @property
-    def lifetime(self) -> int:
-        """Seconds after which a worker ends by itself: nine tenths of the job's time, or a minute less."""
-        match = _TIME.fullmatch(self.walltime)
-        assert match is not None
-        days, hours, minutes, seconds = (int(number or 0) for number in match.groups())
-        total = ((days * 24 + hours) * 60 + minutes) * 60 + seconds
-        return max(int(0.9 * total), total - 60, 1)
 
     def open(self, work: Work) -> EngineSession:
         import dask
@@ -74,7 +67,8 @@ class SlurmEngine(Engine):
             message = "there is no sbatch here"
             raise RequestError(message, where="engine", hint="run curate where jobs are submitted, or take the engine local")
         options: dict[str, Any] = {"dashboard_address": ":0", **({"host": self.host} if self.host else {})}
-        with dask.config.set({"distributed.scheduler.allowed-failures": self.lost}):
+        quiet = ["--output=/dev/null", "--error=/dev/null"] if self.logs is None else []
+        with dask.config.set({"distributed.scheduler.allowed-failures": 0}):  # the session decides
             cluster = SLURMCluster(
                 queue=self.queue,
                 account=self.account,
@@ -83,21 +77,21 @@ class SlurmEngine(Engine):
                 processes=1,
                 job_cpu=self.cores,
                 memory=f"{self.memory}B",
-                job_extra_directives=list(self.directives),
-                job_script_prologue=list(self.prologue),
-                worker_extra_args=["--lifetime", f"{self.lifetime}s"],
+                job_mem=f"{math.ceil(self.memory / 2**20)}M",
+                job_name="curate",
+                job_extra_directives=[*quiet, *self.directives],
+                job_script_prologue=[*(f"export {name}_NUM_THREADS={self.cores}" for name in ("OMP", "OPENBLAS", "MKL")), *self.prologue],
+                nanny=False,  # a job is one process: when that dies, SLURM and the session know it at once
+                worker_extra_args=["--name", "$SLURM_JOB_ID", "--memory-limit", "0"],  # SLURM watches the memory; Dask would only pause
                 interface=self.interface,
                 scheduler_options=options,
                 log_directory=None if self.logs is None else str(self.logs),
                 python=self.python,
             )
+        script = cluster.job_script()
         if self.script is not None:
-            self.script.write_text(cluster.job_script(), encoding="utf-8")
-        cluster.scale(jobs=self.minimum)
+            self.script.write_text(script, encoding="utf-8")
         client = Client(cluster, set_as_default=False)
         tell_dashboard(client)
-
-        def scale(waiting: int) -> None:
-            cluster.scale(jobs=min(max(waiting, self.minimum), self.maximum))
-
-        return ClusterSession(client, work, each=self.memory, device=self.device, owned=(cluster,), wanted=scale)
+        jobs = Jobs(script, self.minimum, self.maximum)
+        return ClusterSession(client, work, each=self.memory, device=self.device, lost=self.lost, owned=(jobs, cluster), keep=jobs.keep)

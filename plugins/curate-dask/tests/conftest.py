@@ -1,0 +1,30 @@
+"""SLURM, and a Dask cluster that runs already, for the tests that ask for them."""
+
+import runpy
+from pathlib import Path
+
+import pytest
+
+CLUSTER = runpy.run_path(str(Path(__file__).with_name("dask_processes.py")))
+DAEMONS = runpy.run_path(str(Path(__file__).with_name("slurm_daemons.py")))
+
+
+@pytest.fixture(scope="session")
+def slurm():
+    """SLURM on this machine; its commands find it by the environment."""
+    if reason := DAEMONS["why_not"]():
+        pytest.skip(reason)
+    daemons = DAEMONS["Daemons"]()
+    daemons.start()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in daemons.environment.items():
+            patch.setenv(name, value)
+        yield daemons
+    daemons.stop()
+
+
+@pytest.fixture(scope="session")
+def dask_cluster():
+    """Address of a scheduler with two workers, each a process that somebody else started."""
+    with CLUSTER["running"](workers=2) as address:
+        yield address
