@@ -17,7 +17,6 @@ BUILTIN = ROOT / "curate_core" / "builtin"
 
 NO_KIT = {
     "curate_core.builtin.from_dataset:SamplesReader": "its layer comes from a dataset, not from a file that a test could write",
-    "curate_dask.slurm:SlurmEngine": "it needs a cluster",
     "curate_dmri.reader:TractogramReader": "the kit's files hold voxels",
     "curate_tomo.foam:SphereFoam": "it computes its layer, from no file",
     "curate_tomo.phantom:Phantom": "its files list objects, not the voxels that it computes from them",
