@@ -14,8 +14,9 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import islice
 from typing import Any
 
 from attrs import define, field
@@ -25,10 +26,10 @@ from curate_core.errors import RunError, StepError
 from curate_core.kinds import EngineSession, Outcome, Unit, Worker
 
 Work = Callable[[Unit, Worker], Any]
-_DEPTH, _DEEPEST = 2, 24
-"""Units that a worker has at a time: one at work, one that waits, so that it need not wait; more where they take no time."""
-_AHEAD = 0.25
-"""Seconds of work that a worker is to have: small units cost mostly their way there and back."""
+_DEPTH = 2
+"""Tasks that a worker has at a time: one at work, one that waits, so that it need not wait."""
+_TOGETHER, _SECONDS = 12, 0.12
+"""Units of one task at most, and how long they may take together: small ones cost mostly their way there and back."""
 _LOOK = 0.5
 """Seconds between two looks at which workers there are."""
 _IDLE = 60.0
@@ -39,17 +40,20 @@ _one_at_a_time = threading.Lock()
 _log = logging.getLogger("curate")
 
 
-def perform(work: Work, unit: Unit, worker: Worker) -> tuple[float, Any, Any, Any]:
-    """Seconds, status, value and error of a unit, in a worker. What units share in a process is made for one at a time, so threads wait."""
-    with _one_at_a_time:
-        started = time.monotonic()
-        found = attempt(work, unit, worker)
-        return time.monotonic() - started, *found
+def perform(work: Work, units: Sequence[Unit], worker: Worker) -> list[tuple[str, float, Any, Any, Any]]:
+    """Key, seconds, status, value and error of each unit, in a worker, which does one after the other, whatever threads it has."""
+    told = []
+    with _one_at_a_time:  # what units share in a process is made for one at a time
+        for unit in units:
+            started = time.monotonic()
+            found = attempt(work, unit, worker)
+            told.append((unit.key, time.monotonic() - started, *found))
+    return told
 
 
 @define(eq=False)
 class _Place:
-    """A worker: its name, how many units it has, since when it has none, and the case that it was given last."""
+    """A worker: its name, how many tasks it has, since when it has none, and the case that it was given last."""
 
     name: str
     count: int = 0
@@ -59,11 +63,20 @@ class _Place:
 
 @define(eq=False)
 class _Trial:
-    """A unit, how many workers were lost with it, and the address of the one that has it."""
+    """Units that a worker gets as one task, how many workers were lost with them, and the address of the one that has them."""
 
-    unit: Unit
+    units: tuple[Unit, ...]
     losses: int = 0
     address: str = ""
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that they need, one after the other."""
+        return max(unit.nbytes for unit in self.units)
+
+    def apart(self) -> list[_Trial]:
+        """The same, each alone."""
+        return [_Trial((unit,), self.losses) for unit in self.units]
 
 
 @define(eq=False)
@@ -97,6 +110,7 @@ class ClusterSession(EngineSession):
     _again: deque[_Trial] = field(factory=deque, init=False)
     _ended: queue.SimpleQueue[Any] = field(factory=queue.SimpleQueue, init=False)
     _seen: set[str] | None = field(default=None, init=False)
+    _blamed: set[str] = field(factory=set, init=False)
     _looked: float = field(default=-math.inf, init=False)
     _given: int = field(default=0, init=False)
     _seconds: float = field(default=math.inf, init=False)
@@ -114,7 +128,7 @@ class ClusterSession(EngineSession):
                 for outcome in self._look(left):
                     left -= 1
                     yield outcome
-                while self._fill(source) and (address := self._room(self._again[0].unit)) is not None:
+                while self._fill(source) and (address := self._room(self._again[0])) is not None:
                     self._submit(self._again.popleft(), address)
                 if self._places:
                     alone_since, patience = time.monotonic(), 30.0
@@ -128,10 +142,12 @@ class ClusterSession(EngineSession):
             self._abandon()
 
     def _fill(self, source: Iterator[Unit]) -> bool:
-        """Whether a unit waits; one is taken from the source for that."""
-        if not self._again and (unit := next(source, None)) is not None:
-            self.check([unit])
-            self._again.append(_Trial(unit))
+        """Whether units wait; some are taken from the source for that: as many as take no time together."""
+        if not self._again:
+            count = min(max(1, int(_SECONDS / max(self._seconds, 1e-3))), _TOGETHER)
+            if units := tuple(islice(source, count)):
+                self.check(units)
+                self._again.append(_Trial(units))
         return bool(self._again)
 
     def _look(self, left: int) -> Iterator[Outcome]:
@@ -145,6 +161,7 @@ class ClusterSession(EngineSession):
         except (OSError, TimeoutError) as error:
             message = "the Dask scheduler does not answer any more"
             raise RunError(message, where="engine", hint="when it runs, run again: it continues") from error
+        self._blamed -= {address for address in workers if address not in self._places}  # another worker may get an address again
         found = {address: self._places.get(address) or _Place(str(workers[address]["name"])) for address in sorted(workers)}
         for future in [future for future, trial in self._flying.items() if trial.address not in found]:
             yield from self._lose(future)
@@ -155,20 +172,20 @@ class ClusterSession(EngineSession):
         self._places = {address: place for address, place in found.items() if address in settled and place.name not in leaving}
         self._seen = set(found)
 
-    def _room(self, unit: Unit) -> str | None:
-        """The worker for a unit: one that has room, at best the one that had its case, else the one that has least to do."""
-        if self._flying and sum(other.unit.nbytes for other in self._flying.values()) + unit.nbytes > self.budget:
+    def _room(self, trial: _Trial) -> str | None:
+        """The worker for some units: one that has room, at best the one that had their case, else the one that has least to do."""
+        if self._flying and sum(other.nbytes for other in self._flying.values()) + trial.nbytes > self.budget:
             return None
-        depth = min(max(_DEPTH, int(_AHEAD / max(self._seconds, 1e-3))), _DEEPEST)
-        free = [address for address, place in self._places.items() if place.count < depth]
-        return min(free, key=lambda address: (self._places[address].case != unit.case, self._places[address].count), default=None)
+        free = [address for address, place in self._places.items() if place.count < _DEPTH]
+        case = trial.units[0].case
+        return min(free, key=lambda address: (self._places[address].case != case, self._places[address].count), default=None)
 
     def _submit(self, trial: _Trial, address: str) -> None:
         self._given += 1
         future = self.client.submit(
             perform,
             self.work,
-            trial.unit,
+            trial.units,
             Worker(1, self.device),
             key=f"curate-{id(self)}-{self._given}",
             workers=[address],
@@ -178,36 +195,15 @@ class ClusterSession(EngineSession):
         trial.address = address
         self._flying[future] = trial
         place = self._places[address]
-        place.count, place.case = place.count + 1, trial.unit.case
+        place.count, place.case = place.count + 1, trial.units[-1].case
         future.add_done_callback(self._ended.put)
 
     def _collect(self) -> Iterator[Outcome]:
         """What has ended; waits a little for the first."""
-        futures = []
         with suppress(queue.Empty):
-            futures.append(self._ended.get(timeout=_LOOK if self._places else _LOOK / 10))
-            futures += [self._ended.get_nowait() for _ in range(self._ended.qsize())]
-        known = [future for future in futures if future in self._flying]
-        told = self._gathered([future for future in known if future.status == "finished"])
-        for future in known:
-            if future in told:
-                yield self._done(future, *told[future])
-            else:
+            future = self._ended.get(timeout=_LOOK if self._places else _LOOK / 10)
+            if future in self._flying:
                 yield from self._received(future)
-
-    def _gathered(self, futures: list[Any]) -> dict[Any, Any]:
-        """What several units returned, by one request; nothing where that fails for any of them."""
-        if len(futures) > 1:
-            with suppress(Exception):
-                return dict(
-                    zip(futures, self.client.sync(lambda: self.client.gather(futures, asynchronous=True), callback_timeout=_RESULT))
-                )
-        return {}
-
-    def _done(self, future: Any, seconds: float, status: Any, value: Any, error: Any) -> Outcome:
-        """The outcome of a unit that was done; how long units take follows the longest of late."""
-        self._seconds = seconds if self._seconds == math.inf else max(seconds, 0.9 * self._seconds + 0.1 * seconds)
-        return Outcome(self._land(future).unit, status, value, error)
 
     def _received(self, future: Any) -> Iterator[Outcome]:
         """What a worker sent, or how it died."""
@@ -221,10 +217,18 @@ class ClusterSession(EngineSession):
         except TimeoutError:  # its worker went with what it returned: the next look shows it
             self._looked = -math.inf
             self._ended.put(future)
-        except Exception as error:  # the value does not pickle
-            yield Outcome(self._land(future).unit, "failed", None, portable(error))
+        except Exception as error:  # a value does not pickle: whose, is seen when each is alone
+            trial = self._land(future)
+            if len(trial.units) > 1:
+                self._again.extend(trial.apart())
+            else:
+                yield Outcome(trial.units[0], "failed", None, portable(error))
         else:
-            yield self._done(future, *told)
+            for unit, (key, seconds, *found) in zip(self._land(future).units, told, strict=True):
+                assert key == unit.key, "a worker tells of what it was given"
+                # how long units take follows the longest of late
+                self._seconds = seconds if self._seconds == math.inf else max(seconds, 0.9 * self._seconds + 0.1 * seconds)
+                yield Outcome(unit, *found)
 
     def _land(self, future: Any) -> _Trial:
         """Forget a future."""
@@ -236,18 +240,33 @@ class ClusterSession(EngineSession):
         return trial
 
     def _lose(self, future: Any) -> Iterator[Outcome]:
-        """The worker of a unit is gone: another one gets it, unless that happened too often."""
+        """The worker of some units is gone: others get them, each alone; a unit with which that happened too often is lost.
+
+        A worker does what it is given in that order, so that only the first of its tasks may have to do with its end.
+        """
+        address = self._flying[future].address
+        at_work = next(other for other, trial in self._flying.items() if trial.address == address)
+        blamed = at_work.key == future.key and address not in self._blamed
+        if blamed:
+            self._blamed.add(address)
         with suppress(Exception):
             self.client.cancel([future], force=True)
         trial = self._land(future)
-        trial.losses += 1
         self._looked = -math.inf
+        if len(trial.units) > 1:  # whose fault it was, if any's, is seen when each is alone
+            self._again.extend(trial.apart())
+            return
+        if not blamed:
+            self._again.append(trial)
+            return
+        trial.losses += 1
         if trial.losses <= self.lost:
             self._again.append(trial)
             return
         hint = "its memory ended, its job's time was over, or it was taken away: the worker's own log says"
         times = "" if trial.losses == 1 else f", and {trial.losses - 1} before it"
-        yield Outcome(trial.unit, "lost", None, StepError(f"the worker was lost{times}", where=trial.unit.label, hint=hint))
+        error = StepError(f"the worker was lost{times}", where=trial.units[0].label, hint=hint)
+        yield Outcome(trial.units[0], "lost", None, error)
 
     def _abandon(self) -> None:
         """Take back what is not done."""
