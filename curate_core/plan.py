@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from attrs import frozen
 
+from curate_core.arrays import NDArray
 from curate_core.commit import gone, load_files, parts_files
 from curate_core.continuing import earlier_states, load_earlier
 from curate_core.cut import row_bytes
@@ -17,7 +19,7 @@ from curate_core.host import Host
 from curate_core.journal import Journal, Record
 from curate_core.kinds import Unit, Worker
 from curate_core.layout import DATASET
-from curate_core.model import CaseSource, Image
+from curate_core.model import Case, CaseSource, Image
 from curate_core.opening import Opener
 from curate_core.parts import Parts
 from curate_core.preflight import check_output, find_cases
@@ -28,6 +30,8 @@ from curate_core.rounds import CaseState, Rounds
 from curate_core.spec import Spec
 from curate_core.survey import Survey
 from curate_core.unit import Bench
+
+_log = logging.getLogger("curate")
 
 
 @frozen
@@ -163,11 +167,22 @@ def _why(unit: Unit, rounds: Rounds, earlier: Mapping[tuple[str, str, int | None
 def _count(spec: Spec, host: Host, bench: Bench, state: CaseState) -> tuple[int, int] | None:
     try:
         case = open_case(spec, host, state.source, bench.context, state.statistics).case
-        table, rows = find_table(spec, case, bench.context, bench.stages.early, Survey())
+        table, rows = _find(spec, case, bench)
     except CurateError:
         return None  # it will be quarantined
     kept = table.take(rows)
     return len(kept), int(row_bytes(case, kept).sum())
+
+
+def _find(spec: Spec, case: Case, bench: Bench) -> tuple[RoiTable, NDArray]:
+    """The ROIs of a case, and the rows that are left; those that their finder refuses are told of in the log."""
+    survey = Survey()
+    table, rows = find_table(spec, case, bench.context, bench.stages.early, survey)
+    if survey.rejected:
+        (step, reason), *others = (survey.rejected[row] for row in sorted(survey.rejected))
+        more = f", and {len(others)} more" if others else ""
+        _log.warning("case %s: %s refuses a ROI%s: %s", case.id, step, more, reason)
+    return table, rows
 
 
 def _removed(output: Path, journal: Journal, parts: Parts, states: Sequence[CaseState]) -> tuple[str, ...]:
@@ -257,5 +272,5 @@ def case_rois(spec: Spec, host: Host) -> Iterator[tuple[str, RoiTable, dict[str,
         raise RequestError(message, where="preprocess", hint="use curate run")
     for source in find_cases(spec):
         case = open_case(spec, host, source, bench.context, {}).case
-        table, rows = find_table(spec, case, bench.context, bench.stages.early, Survey())
+        table, rows = _find(spec, case, bench)
         yield case.id, table.take(rows), {name: image.grid for name, image in case.images().items()}

@@ -182,7 +182,7 @@ def test_a_rejected_sample_costs_only_itself(lab):
     assert (row["sample"], row["step"], row["reason"]) == ("a1:2-3,8-16,16-24", "toy-double", "the first value is zero")
 
 
-def test_a_finder_refuses_a_roi_and_the_others_go_on(lab):
+def test_a_finder_refuses_a_roi_and_the_others_go_on(lab, caplog):
     rois = [{"use": "toy-grid", "size": 16}, {"use": "toy-shifted", "size": 16, "shift": 8, "when": {"group": "a"}}]
     early = [{"use": "toy-first", "count": 20}]
     summary = lab.run(spec={"rois": rois, "filter": early})
@@ -197,6 +197,7 @@ def test_a_finder_refuses_a_roi_and_the_others_go_on(lab):
     assert rows[0]["sample"] == "a1:0-1,0-16,25-41"
     spec = {**lab.spec, "rois": rois}
     found = curate_core.find_rois(spec, folder=lab.folder)
+    assert f"case a1: toy-shifted refuses a ROI, and {refused - 1} more: it ends at x = 41 of 40" in caplog.text
     assert [len(table) for table in found.values()] == [2 * grid - refused, 2 * grid - refused, grid]
     assert {int(x) for table in found.values() for x in table.views[0].stop[:, 2]} == {16, 25, 32}
 
