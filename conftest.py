@@ -1,6 +1,7 @@
 """Which tests are collected: all of them, or those that belong to the tox environment.
 
-``core`` leaves out what needs plugins, ``mrc`` runs the tests of curate-mrc alone; paths given on the command line always run.
+``core`` leaves out what needs plugins, ``mrc`` runs the tests of curate-mrc alone, ``all`` what needs many of them, or tests how they are
+packaged; paths given on the command line always run.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from hypothesis import settings
 
 HERE = Path(__file__).parent
 NEED_PLUGINS = ["tests/specs", "tests/docs", "tests/packaging", "tests/resilience", "benchmarks"]
+DONE_ALONE = ["tests/core", "tests/builtin", "tests/testing", "plugins"]
+"""What the environments core and of each plugin run; all of it is run together with the lowest and the newest dependencies."""
 ALONE = ["classify"]
 """Plugins that are tested in an environment of their own, or where they are installed."""
 
@@ -27,7 +30,9 @@ def ignored(environment: str) -> list[str]:
         return [*NEED_PLUGINS, "plugins"]
     if set(factors) & set(plugins):
         return ["tests", "benchmarks", *(path for name, path in plugins.items() if name not in factors)]
-    return [plugins[name] for name in ALONE]
+    if {"lowest", "newest"} & set(factors):
+        return [plugins[name] for name in ALONE]
+    return DONE_ALONE
 
 
 settings.register_profile("curate", deadline=None)  # a busy machine is no mistake
