@@ -193,8 +193,9 @@ class EngineTests:
         with self.engine().open(work) as session:
             running = session.run(units)
             assert next(running).status == "done"
-            until = time.monotonic() + self.long / 2
-            while not list(tmp_path.glob("begun-*")) and time.monotonic() < until:
+            until = time.monotonic() + 4 * self.long
+            while not list(tmp_path.glob("begun-*")):
+                assert time.monotonic() < until, f"{self._name}: no unit has begun {4 * self.long:g} s after the first was done"
                 time.sleep(0.05)
             close = getattr(running, "close", None)
             assert close is not None, f"{self._name}: what run gives cannot be closed"

@@ -3,14 +3,16 @@
 import hashlib
 import os
 import signal
+import time
 
 import numpy as np
 import pytest
 from curate_dask.engine import DaskEngine
+from curate_dask.session import perform
 from curate_dask.slurm import SlurmEngine
 
 from curate_core.errors import RequestError, SourceError
-from curate_core.kinds import Unit
+from curate_core.kinds import Unit, Worker
 from curate_core.runner import run
 from curate_core.structure import Mistakes, structure
 from curate_core.testing import EngineTests
@@ -18,6 +20,8 @@ from curate_core.testing import EngineTests
 
 def work(unit, worker):
     verb, *rest = unit.task
+    if verb == "slow":
+        time.sleep(0.5)
     if verb == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     if verb == "torn":
@@ -117,3 +121,13 @@ def test_slurm_needs_sbatch(monkeypatch):
     monkeypatch.setenv("PATH", "")
     with pytest.raises(RequestError, match="there is no sbatch here"):
         SlurmEngine(memory=10**9).open(work)
+
+
+def test_units_that_are_slower_than_those_before_go_back_to_be_shared():
+    told = perform(work, [unit("square", 1), unit("slow", 2), unit("square", 3)], Worker())
+    assert [(key, status, value) for key, _, status, value, _ in told] == [("square 1", "done", 1), ("slow 2", "done", 4)]
+    tasks = [("square", n) for n in range(60)] + [("slow", n) for n in range(10)]
+    with DaskEngine(workers=2).open(work) as session:
+        session.run_alone(unit("square", 0))
+        got = [outcome.unit.key for outcome in session.run(unit(*task) for task in tasks)]
+        assert sorted(got) == sorted(f"{verb} {n}" for verb, n in tasks)

@@ -41,11 +41,17 @@ _log = logging.getLogger("curate")
 
 
 def perform(work: Work, units: Sequence[Unit], worker: Worker) -> list[tuple[str, float, Any, Any, Any]]:
-    """Key, seconds, status, value and error of each unit, in a worker, which does one after the other, whatever threads it has."""
-    told = []
+    """Key, seconds, status, value and error of units, in a worker, which does one after the other, whatever threads it has.
+
+    It begins none after ``_SECONDS``: those that follow are not among the results, for others were slower than thought.
+    """
+    told: list[tuple[str, float, Any, Any, Any]] = []
     with _one_at_a_time:  # what units share in a process is made for one at a time
+        until = time.monotonic() + _SECONDS
         for unit in units:
             started = time.monotonic()
+            if told and started > until:
+                break
             found = attempt(work, unit, worker)
             told.append((unit.key, time.monotonic() - started, *found))
     return told
@@ -224,7 +230,9 @@ class ClusterSession(EngineSession):
             else:
                 yield Outcome(trial.units[0], "failed", None, portable(error))
         else:
-            for unit, (key, seconds, *found) in zip(self._land(future).units, told, strict=True):
+            trial = self._land(future)
+            self._again.extendleft(reversed(_Trial(trial.units[len(told) :], trial.losses).apart()))
+            for unit, (key, seconds, *found) in zip(trial.units, told, strict=False):
                 assert key == unit.key, "a worker tells of what it was given"
                 # how long units take follows the longest of late
                 self._seconds = seconds if self._seconds == math.inf else max(seconds, 0.9 * self._seconds + 0.1 * seconds)
