@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import uuid
+import os
+import platform
+import threading
 import zlib
 from pathlib import Path
 
@@ -70,7 +72,7 @@ class KeptChunks:
         header = {**self._described(index, values.shape, values.dtype), "deflated": worth}
         body = json.dumps(header).encode() + b"\n" + (deflated if worth else plain)
         path = self.path(index)
-        aside = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
+        aside = path.with_name(f"{path.name}.{platform.node()}.{os.getpid()}.{threading.get_ident()}.partial")  # the folder may be shared
         with writing(self.folder, len(body)):
             path.parent.mkdir(parents=True, exist_ok=True)
             aside.write_bytes(_MAGIC + zlib.crc32(body).to_bytes(_CRC_BYTES, "little") + body)
