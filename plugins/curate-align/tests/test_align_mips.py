@@ -5,7 +5,8 @@ from typing import ClassVar
 import numpy as np
 import pytest
 from curate_align.masks import MaskUnion
-from curate_align.ongrid import OnGrid, grid_at, pixel_corner
+from curate_align.ongrid import OnGrid, grid_at
+from curate_align.places import corner_of
 from curate_align.taps import METHODS, taps
 from curate_align.tomip import ToMip
 
@@ -109,11 +110,11 @@ def test_layers_that_begin_elsewhere():
 def test_the_grid_of_a_mip_counts_from_the_origin():
     grid = volume(0, (7, 3, 8), (2, 30, 17)).grid  # y 3 to 33, x 8 to 25
     coarse = grid_at(grid, 4.0)
-    assert pixel_corner(coarse) == {"z": 7, "y": 1, "x": 2}
+    assert corner_of(coarse).tolist() == [2, 1, 7]
     assert coarse.shape == (2, 7, 4)  # y 4 to 32, x 8 to 24: only whole voxels
-    assert pixel_corner(grid_at(coarse, 0.25)) == {"z": 7, "y": 4, "x": 8}
+    assert corner_of(grid_at(coarse, 0.25)).tolist() == [8, 4, 7]
     assert coarse.spacing == (40.0, 32.0, 32.0)
-    assert pixel_corner(Grid.from_spacing((4, 8, 8), "zyx")) == {"z": 0, "y": 0, "x": 0}
+    assert corner_of(Grid.from_spacing((4, 8, 8), "zyx")).tolist() == [0, 0, 0]
 
 
 def test_to_mip_brings_layers_to_the_grid_of_the_first():

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
+from curate_align.places import corner_of
 from curate_align.taps import Method, Taps, taps
 from curate_core import LazyArray, StepError
 from curate_core.arrays import ArrayLike, Box, NDArray, absent, read
@@ -107,21 +108,12 @@ def _along(grid: Grid, axis: str, what: str) -> tuple[float, float]:
     return step, float(grid.affine["xyz".index(axis), -1]) - step / 2
 
 
-def pixel_corner(grid: Grid) -> dict[str, int]:
-    """Number of the voxel at index 0 along z, y and x, where voxel 0 begins at the world's origin (or has its centre there)."""
-    found: dict[str, Any] = {}
-    for axis in "zyx":
-        step, begin = _along(grid, axis, "the layer")
-        found[axis] = int(np.floor((begin + step / 2) / step + _SAME))
-    return found
-
-
 def grid_at(grid: Grid, factor: float) -> Grid:
     """The grid of voxels that are ``factor`` times as long along y and x, numbered from the origin as those of a pyramid's levels are.
 
     Of coarser ones, only those that lie within the layer.
     """
-    corner = pixel_corner(grid)
+    corner = dict(zip("xyz", corner_of(grid).tolist(), strict=True))
     affine = grid.affine.copy()
     shape = list(grid.shape)
     for axis in "yx":
