@@ -8,7 +8,7 @@ import attrs
 import numpy as np
 from attrs import frozen
 
-from curate_align.fields import translation
+from curate_align.fields import scale, translation
 from curate_align.sections import Section, array_of, layer_of
 from curate_align.tomip import mip_of
 from curate_core import Batch, Context, Grid, Image, StepError, Transform, option
@@ -93,7 +93,7 @@ class FollowField(Transform):
             assert reference is not None  # it has the sample's centre
             region = vectors if reference == place else _channels_first(reference.read(field), field.grid)
         shift = translation(region, 2**self.step_mip)
-        return shift, ((vectors - shift[:, None, None]) / np.float32(2**mip)).astype(np.float32)
+        return shift, scale(vectors - shift[:, None, None], 0, mip)
 
 
 def _channels_first(values: NDArray, grid: Grid) -> NDArray:

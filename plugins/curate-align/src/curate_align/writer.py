@@ -46,6 +46,8 @@ class PairHdf5Writer(Writer):
         doc="Fields are stored to 10 to the power of minus this, in pixels; null: as they are.", default=None, ge=0, le=15
     )
 
+    _reader: Hdf5Writer = attrs.field(init=False, factory=lambda: Hdf5Writer(stack=True), eq=False, repr=False)
+
     def __attrs_post_init__(self) -> None:
         if self.images is None and self.field is None:
             message = "neither images nor field names a file"
@@ -81,10 +83,14 @@ class PairHdf5Writer(Writer):
         return self._writers()[pieces[0].array].assemble(out, pieces, context)
 
     def read(self, path: Path, place: Plain) -> NDArray:
-        return next(iter(self._writers().values())).read(path, place)
+        return self._reader.read(path, place)
 
     def lazy(self, path: Path, place: Plain) -> ArrayLike:
-        return next(iter(self._writers().values())).lazy(path, place)
+        return self._reader.lazy(path, place)
+
+    def forget(self, path: Path) -> None:
+        """Close a file that ``read`` has open: it will be written to."""
+        self._reader.forget(path)
 
     def stacks(self, batch: Batch) -> dict[str, tuple[NDArray, GridOf]]:
         """What is written: ``images``, (n, views, x, y), and ``field``, (n, 2, x, y), with their grids.
@@ -132,13 +138,17 @@ class _PairSession(WriteSession):
     """Both files of one part."""
 
     def __init__(self, writer: PairHdf5Writer, part: Path) -> None:
-        self.writer = writer
+        self.writer, self.part = writer, part
+        self._files: set[str] = set()
         self._sessions = {name: StackSession(inner, part) for name, inner in writer._writers().items()}  # noqa: SLF001
 
     def write(self, batch: Batch) -> list[Mapping[str, Placement]]:
         placed: list[dict[str, Placement]] = [{} for _ in range(len(batch))]
+        for file in sorted(self._files):
+            self.writer.forget(self.part / file)
         for name, (values, grid) in self.writer.stacks(batch).items():
             alone = batch.without_arrays(list(batch.arrays)).with_array(name, np.ascontiguousarray(values), grid)
             for row, placements in enumerate(self._sessions[name].write(alone)):
                 placed[row] |= placements
+                self._files |= {placement.file for placement in placements.values()}
         return list(placed)
