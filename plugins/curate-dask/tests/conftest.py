@@ -10,7 +10,7 @@ DAEMONS = runpy.run_path(str(Path(__file__).with_name("slurm_daemons.py")))
 
 
 @pytest.fixture(scope="session")
-def slurm():
+def slurm_daemons():
     """SLURM on this machine; its commands find it by the environment."""
     if reason := DAEMONS["why_not"]():
         pytest.skip(reason)
@@ -21,6 +21,13 @@ def slurm():
             patch.setenv(name, value)
         yield daemons
     daemons.stop()
+
+
+@pytest.fixture
+def slurm(slurm_daemons):
+    """The same, without the jobs of another test, which take a while to end."""
+    slurm_daemons.wait_for_jobs()
+    return slurm_daemons
 
 
 @pytest.fixture(scope="session")

@@ -27,7 +27,7 @@ def shared(request):
     if cls is TestDaskThatRuns:
         cls.options = {"scheduler": request.getfixturevalue("dask_cluster")}
     if cls is TestSlurm:
-        request.getfixturevalue("slurm")
+        request.getfixturevalue("slurm_daemons")
     with cls().engine().open(work) as session:
         cls.opened = session
         yield

@@ -24,6 +24,12 @@ def slow(unit, worker):
     return number
 
 
+def first_in_vain(unit, worker):
+    """Takes too long in the first job that has any."""
+    number, folder, seconds = unit.task
+    return slow(Unit(unit.key, unit.label, (number, folder, 0.0 if begun(Path(folder)) else seconds), 1), worker)
+
+
 def units(count, folder, seconds):
     return [Unit(f"{n}", f"unit {n}", (n, str(folder), seconds), 1, f"case-{n}") for n in range(count)]
 
@@ -59,13 +65,21 @@ def test_a_cancelled_job_gives_its_units_back(slurm, tmp_path):
     assert max(len(begun(tmp_path, n)) for n in range(8)) == 2, "a unit was begun in two jobs"
 
 
-@pytest.mark.slow
 def test_a_job_that_runs_out_of_time_gives_its_units_back(slurm, tmp_path):
-    """SLURM counts in minutes, and looks every half."""
-    with SlurmEngine(**{**OPTIONS, "maximum": 1}, walltime="00:01:00", lost=1).open(slow) as session:
-        outcomes = list(session.run(units(5, tmp_path, 25.0)))
+    """SLURM counts in minutes, and looks every half: the first job's time is set to be over at the next look."""
+
+    def end():
+        until(lambda: begun(tmp_path))
+        slurm.ask("scontrol", "update", f"JobId={begun(tmp_path)[0]}", "EndTime=now")
+
+    clock = threading.Thread(target=end)
+    clock.start()
+    with SlurmEngine(**{**OPTIONS, "maximum": 1}, walltime="00:01:00", lost=1).open(first_in_vain) as session:
+        outcomes = list(session.run(units(5, tmp_path, 300.0)))
+    clock.join()
     assert sorted((outcome.status, outcome.value) for outcome in outcomes) == [("done", n) for n in range(5)]
-    assert len(begun(tmp_path)) > 1
+    assert len(begun(tmp_path)) == 2
+    assert slurm.ask("scontrol", "show", "job", begun(tmp_path)[0]).count("JobState=TIMEOUT") == 1
     slurm.wait_for_jobs()
 
 
