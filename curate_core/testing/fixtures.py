@@ -89,7 +89,8 @@ def fake_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     default_host.cache_clear()
     yield folder
     for name, module in list(sys.modules.items()):
-        places = [getattr(module, "__file__", None) or "", *map(str, getattr(module, "__path__", None) or [])]
+        facts = getattr(module, "__dict__", {})  # some packages put objects there that have every attribute, such as torch.classes
+        places = [facts.get("__file__") or "", *map(str, facts.get("__path__") or [])]
         if any(place.startswith(str(folder)) for place in places):
             del sys.modules[name]
     default_host.cache_clear()

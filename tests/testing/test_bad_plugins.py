@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -206,3 +208,13 @@ def test_help_in_the_package(failures, tmp_path: Path):
         assert getattr(kit, name).__doc__, name
         if name.endswith("Tests"):
             assert "Example::" in getattr(kit, name).__doc__, name
+
+
+def test_fixtures_stand_modules_that_have_every_attribute(fake_site, monkeypatch):
+    """Such as ``torch.classes``; what they see of it is when they end."""
+    monkeypatch.setitem(sys.modules, "has_everything", HasEverything("has_everything"))
+
+
+class HasEverything(ModuleType):
+    def __getattr__(self, name):
+        return object()
