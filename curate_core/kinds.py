@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from attrs import frozen
+from attrs import field, frozen
 
 from curate_core.arrays import ArrayLike, NDArray
 from curate_core.batch import Batch
@@ -40,6 +40,10 @@ class Component(ABC):
     def estimate(self, nbytes: int) -> int:
         """Peak bytes that one call needs for an input of ``nbytes``; for the admission control."""
         return 2 * nbytes
+
+    def needs(self) -> Mapping[str, float]:
+        """What a worker must have beside memory, such as ``{"gpu": 1}``; engines give a unit such a worker where there is any."""
+        return {}
 
 
 class Source(Component):
@@ -264,6 +268,7 @@ class Unit:
         task: what to do, for the runner's function; plain, picklable.
         nbytes: estimate of the memory it needs.
         case: id of its case: the worker that did the last unit of a case may still have it open.
+        resources: name -> amount of what its steps need beside memory.
     """
 
     key: str
@@ -271,6 +276,7 @@ class Unit:
     task: Any
     nbytes: int = 0
     case: str = ""
+    resources: Mapping[str, float] = field(factory=dict)
 
 
 @frozen

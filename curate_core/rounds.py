@@ -210,7 +210,8 @@ class Rounds:
         self.places[key.name] = Place(key, state.source.id, stage, block)
         task = Task(state.source, state.key, stage.index, block, state.statistics, None if alive is None else pack(alive))
         label = state.source.id if block is None or state.blocks == 1 else f"{state.source.id}, block {block + 1} of {state.blocks}"
-        return Unit(key.name, label, task, self._estimate(state, block), state.source.id)
+        needs = self.bench.stages.needs[stage.index]
+        return Unit(key.name, label, task, self._estimate(state, block), state.source.id, needs)
 
     def _estimate(self, state: CaseState, block: int | None) -> int:
         """Memory of a unit: what the open layers hold, a brick, and batches on their way through the steps."""

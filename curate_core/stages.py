@@ -5,6 +5,8 @@ A *barrier* is a step that judges or measures cases together. Every barrier ends
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 from typing import Literal
 
 from attrs import frozen
@@ -25,6 +27,7 @@ class Stage:
         scope: which cases must be through before the stage closes; None: none.
         filters: filters over single samples that act in this stage, before its step.
         whole: units are cases, not blocks: nothing is cut.
+        steps: what a unit passes through, in order; of preprocessing, that whose result is cut.
     """
 
     index: int
@@ -33,6 +36,7 @@ class Stage:
     scope: Scope | None = None
     filters: tuple[Step, ...] = ()
     whole: bool = False
+    steps: tuple[Step, ...] = ()
 
     @property
     def title(self) -> str:
@@ -59,10 +63,31 @@ class Stages:
     def __len__(self) -> int:
         return len(self.stages)
 
+    def onward(self, stage: Stage) -> Iterator[Stage]:
+        """Those that a unit may go through which begins with one: up to the next that waits for other cases."""
+        for later in self.stages[stage.index :]:
+            yield later
+            if later.kind == "write" or (later.scope is not None and later.scope.over != "case"):
+                return
+
+    @cached_property
+    def needs(self) -> tuple[Mapping[str, float], ...]:
+        """For units that begin with each stage, name -> amount of what workers must have beside memory: the most that a step asks for."""
+        return tuple(
+            _most(step.component.needs() for s in self.onward(stage) for step in s.steps if step.component) for stage in self.stages
+        )
+
     @property
     def prepare(self) -> Stage:
         """The stage that finds ROIs."""
         return next(stage for stage in self.stages if stage.kind == "prepare")
+
+
+def _most(asked: Iterable[Mapping[str, float]]) -> Mapping[str, float]:
+    found: dict[str, float] = {}
+    for needs in asked:
+        found |= {name: max(amount, found.get(name, 0)) for name, amount in needs.items()}
+    return found
 
 
 def filter_of(step: Step) -> Filter:
@@ -82,19 +107,20 @@ def measured_scope(step: Step) -> Scope | None:
 def derive(spec: Spec) -> Stages:
     """The stages that a spec needs; they follow from it alone."""
     stages: list[Stage] = []
-    for step in spec.preprocess:
-        scope = measured_scope(step)
-        if scope is not None and scope.over != "case":
-            stages.append(Stage(len(stages), "measure-case", step, scope, whole=True))
-    stages.append(Stage(len(stages), "prepare", whole=True))
-    for step in spec.transform:
-        scope = measured_scope(step)
-        if scope is not None:
-            stages.append(Stage(len(stages), "measure", step, scope))
     remaining = list(spec.filter)
     early = []
     while remaining and not filter_of(remaining[0]).needs_pixels() and filter_of(remaining[0]).scope().over in ("sample", "case"):
         early.append(remaining.pop(0))
+    for index, step in enumerate(spec.preprocess, start=1):
+        scope = measured_scope(step)
+        if scope is not None and scope.over != "case":
+            stages.append(Stage(len(stages), "measure-case", step, scope, whole=True, steps=spec.preprocess[:index]))
+    stages.append(Stage(len(stages), "prepare", whole=True, steps=(*spec.preprocess, *spec.rois, *early)))
+    for index, step in enumerate(spec.transform, start=1):
+        scope = measured_scope(step)
+        if scope is not None:
+            stages.append(Stage(len(stages), "measure", step, scope, steps=(*spec.preprocess, *spec.transform[:index])))
+    cut = (*spec.preprocess, *spec.transform)
     pending: list[Step] = []
     for step in remaining:
         scope = filter_of(step).scope()
@@ -102,9 +128,9 @@ def derive(spec: Spec) -> Stages:
             pending.append(step)
             continue
         whole = not pending and not filter_of(step).needs_pixels()
-        stages.append(Stage(len(stages), "score", step, scope, tuple(pending), whole))
+        stages.append(Stage(len(stages), "score", step, scope, tuple(pending), whole, (*(() if whole else cut), *pending, step)))
         pending = []
-    stages.append(Stage(len(stages), "write", None, None, tuple(pending)))
+    stages.append(Stage(len(stages), "write", filters=tuple(pending), steps=(*cut, *pending, *spec.write)))
     return Stages(tuple(stages), tuple(early))
 
 

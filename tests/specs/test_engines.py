@@ -42,18 +42,13 @@ def slurm():
     found = runpy.run_path(str(TESTS / "slurm_daemons.py"))
     if reason := found["why_not"]():
         pytest.skip(reason)
-    daemons = found["Daemons"]()
-    daemons.start()
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in daemons.environment.items():
-            patch.setenv(name, value)
+    with found["at_hand"]() as daemons:
         yield daemons
-    daemons.stop()
 
 
 @pytest.fixture(scope="module")
 def cluster():
-    with runpy.run_path(str(TESTS / "dask_processes.py"))["running"](workers=2) as address:
+    with runpy.run_path(str(TESTS / "dask_processes.py"))["running"]("", "") as address:
         yield address
 
 
@@ -128,7 +123,7 @@ def test_a_worker_that_is_killed_costs_nothing(engine, options, tmp_path, monkey
         assert done.returncode == 0, done.stderr
 
     if engine == "a cluster that runs":
-        with cluster(workers=2) as address:
+        with cluster("", "") as address:
             curate("out", use="dask", scheduler=address)
     else:
         curate("out", **options)

@@ -14,13 +14,8 @@ def slurm_daemons():
     """SLURM on this machine; its commands find it by the environment."""
     if reason := DAEMONS["why_not"]():
         pytest.skip(reason)
-    daemons = DAEMONS["Daemons"]()
-    daemons.start()
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in daemons.environment.items():
-            patch.setenv(name, value)
+    with DAEMONS["at_hand"]() as daemons:
         yield daemons
-    daemons.stop()
 
 
 @pytest.fixture
@@ -33,5 +28,5 @@ def slurm(slurm_daemons):
 @pytest.fixture(scope="session")
 def dask_cluster():
     """Address of a scheduler with two workers, each a process that somebody else started."""
-    with CLUSTER["running"](workers=2) as address:
+    with CLUSTER["running"]("", "") as address:
         yield address

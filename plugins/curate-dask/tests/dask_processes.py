@@ -36,8 +36,8 @@ def _start(module: str, *words: str, folder: Path) -> subprocess.Popen[bytes]:
 
 
 @contextmanager
-def running(workers: int = 2, resources: str = "") -> Iterator[str]:
-    """Address of the scheduler; workers come when they are ready."""
+def running(*resources: str) -> Iterator[str]:
+    """Address of the scheduler of as many workers as are named by what they have, such as ``GPU=1``; they come when they are ready."""
     with tempfile.TemporaryDirectory(prefix="curate-dask-") as name, ExitStack() as ending:
         folder = Path(name)
 
@@ -53,7 +53,7 @@ def running(workers: int = 2, resources: str = "") -> Iterator[str]:
             assert time.monotonic() < until, (folder / "dask_scheduler.out").read_text()
             time.sleep(0.1)
         address = file.read_text().partition('"address": "')[2].partition('"')[0]
-        extra = ["--resources", resources] if resources else []
-        for _ in range(workers):
+        for own in resources:
+            extra = ["--resources", own] if own else []
             start("dask_worker", address, "--nthreads", "1", "--host", "127.0.0.1", "--no-dashboard", "--local-directory", name, *extra)
         yield address

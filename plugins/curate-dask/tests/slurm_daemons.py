@@ -16,7 +16,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 NEEDED = ("munged", "slurmctld", "slurmd", "sbatch", "scancel", "squeue", "scontrol", "sinfo")
@@ -175,6 +176,20 @@ class Daemons:
                 if int(entry.name) != os.getpid() and mark in (entry / "environ").read_bytes().split(b"\0"):
                     found.append(int(entry.name))
         return sorted(found)
+
+
+@contextmanager
+def at_hand() -> Iterator[Daemons]:
+    """Daemons that run, which SLURM's commands find by the environment of this process."""
+    daemons = Daemons()
+    daemons.start()
+    os.environ.update(daemons.environment)
+    try:
+        yield daemons
+    finally:
+        for name in daemons.environment:
+            del os.environ[name]
+        daemons.stop()
 
 
 def _host() -> str:

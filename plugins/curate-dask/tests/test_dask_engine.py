@@ -2,14 +2,17 @@
 
 import hashlib
 import os
+import runpy
 import signal
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 from curate_dask.engine import DaskEngine
 from curate_dask.session import perform
 from curate_dask.slurm import SlurmEngine
+from distributed import Client, get_worker
 
 from curate_core.errors import RequestError, SourceError
 from curate_core.kinds import Unit, Worker
@@ -17,9 +20,13 @@ from curate_core.runner import run
 from curate_core.structure import Mistakes, structure
 from curate_core.testing import EngineTests
 
+CLUSTER = runpy.run_path(str(Path(__file__).with_name("dask_processes.py")))
+
 
 def work(unit, worker):
     verb, *rest = unit.task
+    if verb == "resources":
+        return get_worker().state.total_resources
     if verb == "slow":
         time.sleep(0.5)
     if verb == "kill":
@@ -29,9 +36,9 @@ def work(unit, worker):
     return rest[0] ** 2
 
 
-def unit(*task, nbytes=1):
+def unit(*task, nbytes=1, **needs):
     name = " ".join(map(str, task))
-    return Unit(name, name, task, nbytes, case=str(task[-1])[-1])
+    return Unit(name, name, task, nbytes, str(task[-1])[-1], needs)
 
 
 def tree(folder):
@@ -131,3 +138,18 @@ def test_units_that_are_slower_than_those_before_go_back_to_be_shared():
         session.run_alone(unit("square", 0))
         got = [outcome.unit.key for outcome in session.run(unit(*task) for task in tasks)]
         assert sorted(got) == sorted(f"{verb} {n}" for verb, n in tasks)
+
+
+def test_units_go_where_there_is_what_their_steps_need():
+    """By the workers' own words; what no worker has keeps nobody waiting."""
+    with CLUSTER["running"]("GPU=2", "") as address, DaskEngine(scheduler=address).open(work) as session:
+        with Client(address, set_as_default=False) as client:
+            client.wait_for_workers(2)
+
+        def places(**needs):
+            found = (outcome.value.get("GPU", 0) for outcome in session.run(unit("resources", n, **needs) for n in range(200)))
+            return sorted(set(found))
+
+        assert places() == [0, 2]
+        assert places(gpu=1) == [2]
+        assert places(gpu=3) == places(tpu=1) == [0, 2]

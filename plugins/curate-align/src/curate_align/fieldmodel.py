@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -57,6 +58,9 @@ class ModelField(FieldGenerator):
             there = ", ".join(sorted(str(path.relative_to(self.model)) for path in self.model.glob("*/*"))[:12])
             raise RequestError(message, where=str(stem), hint=f"the folder has {there or 'none'}; files end in {', '.join(_SUFFIXES)}")
         return found[0]
+
+    def needs(self) -> Mapping[str, float]:
+        return {} if self.device == "cpu" else {"gpu": 1}
 
     def setup(self, worker: Worker) -> Any:
         file = self.file()

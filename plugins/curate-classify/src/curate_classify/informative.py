@@ -50,6 +50,9 @@ class InformativePatch(Filter):
         device = _device(self.device, worker)
         return load_model(file).to(device).to(memory_format=torch.channels_last), device
 
+    def needs(self) -> Mapping[str, float]:
+        return {} if self.device == "cpu" else {"gpu": 1}
+
     def estimate(self, nbytes: int) -> int:
         return nbytes + self.batch * self.size**2 * _ACTIVATION
 

@@ -37,7 +37,9 @@ class DaskEngine(Engine):
         default=None,
     )
     device: str = option(doc="What workers compute on, such as cuda:0.", default="cpu")
-    resources: Mapping[str, float] = option(doc='Worker resources, in Dask\'s sense, that each unit takes: {"gpu": 1}.', factory=dict)
+    resources: Mapping[str, float] = option(
+        doc='Worker resources, in Dask\'s sense, that each unit takes beside what its steps need: {"licence": 1}.', factory=dict
+    )
     lost: int = option(
         doc="How many workers of another's cluster may be lost with a unit before it counts as lost, and is tried once more, alone. On the "
         "cluster that curate starts it is the first.",

@@ -59,12 +59,18 @@ def perform(work: Work, units: Sequence[Unit], worker: Worker) -> list[tuple[str
 
 @define(eq=False)
 class _Place:
-    """A worker: its name, how many tasks it has, since when it has none, and the case that it was given last."""
+    """A worker: its name, its Dask resources, how many tasks it has, since when it has none, and the case that it was given last."""
 
     name: str
+    resources: Mapping[str, float]
     count: int = 0
     case: str = ""
     since: float = field(factory=time.monotonic)
+
+
+def _place(told: Mapping[str, Any]) -> _Place:
+    """By what the scheduler tells of a worker."""
+    return _Place(str(told["name"]), dict(told["resources"]))
 
 
 @define(eq=False)
@@ -79,6 +85,14 @@ class _Trial:
     def nbytes(self) -> int:
         """Memory that they need, one after the other."""
         return max(unit.nbytes for unit in self.units)
+
+    @property
+    def needs(self) -> Mapping[str, float]:
+        """What they need beside memory."""
+        found: dict[str, float] = {}
+        for unit in self.units:
+            found |= {name: max(amount, found.get(name, 0)) for name, amount in unit.resources.items()}
+        return found
 
     def apart(self) -> list[_Trial]:
         """The same, each alone."""
@@ -95,7 +109,7 @@ class ClusterSession(EngineSession):
         each: memory that one unit may need, bytes; infinite: not known.
         budget: memory that all units at work may need together, bytes.
         device: of every worker.
-        resources: Dask's worker resources that each unit takes.
+        resources: Dask's worker resources that each unit takes, beside those that its steps need.
         lost: how many workers may be lost with a unit before it is.
         owned: what to close at the end, in this order.
         keep: told now and then how many units are left, which workers are there, by name, and which of them have long had nothing to do: an
@@ -168,7 +182,7 @@ class ClusterSession(EngineSession):
             message = "the Dask scheduler does not answer any more"
             raise RunError(message, where="engine", hint="when it runs, run again: it continues") from error
         self._blamed -= {address for address in workers if address not in self._places}  # another worker may get an address again
-        found = {address: self._places.get(address) or _Place(str(workers[address]["name"])) for address in sorted(workers)}
+        found = {address: self._places.get(address) or _place(workers[address]) for address in sorted(workers)}
         for future in [future for future, trial in self._flying.items() if trial.address not in found]:
             yield from self._lose(future)
         idle = [place.name for place in found.values() if not place.count and now - place.since > _IDLE]
@@ -179,15 +193,29 @@ class ClusterSession(EngineSession):
         self._seen = set(found)
 
     def _room(self, trial: _Trial) -> str | None:
-        """The worker for some units: one that has room, at best the one that had their case, else the one that has least to do."""
+        """The worker for some units: one that has room and what they need, if any has it; at best the one that had their case, else the one
+        that has least to do.
+        """
         if self._flying and sum(other.nbytes for other in self._flying.values()) + trial.nbytes > self.budget:
             return None
-        free = [address for address, place in self._places.items() if place.count < _DEPTH]
+        needs = self._known(trial.needs)
+        free = [
+            address
+            for address, place in self._places.items()
+            if place.count < _DEPTH and all(place.resources.get(name, 0) >= amount for name, amount in needs.items())
+        ]
         case = trial.units[0].case
         return min(free, key=lambda address: (self._places[address].case != case, self._places[address].count), default=None)
 
+    def _known(self, needs: Mapping[str, float]) -> dict[str, float]:
+        """Of what steps need, what some worker has, as it spells it: where none has it, workers are taken as they are."""
+        there = {name.casefold(): name for place in self._places.values() for name in sorted(place.resources)}
+        spelt = {there.get(name.casefold(), name): amount for name, amount in needs.items()}
+        return {n: amount for n, amount in spelt.items() if any(p.resources.get(n, 0) >= amount for p in self._places.values())}
+
     def _submit(self, trial: _Trial, address: str) -> None:
         self._given += 1
+        takes = {**self.resources, **self._known(trial.needs)}
         future = self.client.submit(
             perform,
             self.work,
@@ -195,7 +223,7 @@ class ClusterSession(EngineSession):
             Worker(1, self.device),
             key=f"curate-{id(self)}-{self._given}",
             workers=[address],
-            resources=dict(self.resources) or None,
+            resources=takes or None,
             pure=False,
         )
         trial.address = address
