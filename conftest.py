@@ -16,6 +16,8 @@ HERE = Path(__file__).parent
 NEED_PLUGINS = ["tests/specs", "tests/docs", "tests/packaging", "tests/resilience", "benchmarks"]
 DONE_ALONE = ["tests/core", "tests/builtin", "tests/testing", "plugins"]
 """What the environments core and of each plugin run; all of it is run together with the lowest and the newest dependencies."""
+THE_SAME = ["tests/resilience", "tests/packaging", "tests/docs", "tests/scaffold", "tests/testing", "benchmarks"]
+"""What quick environments leave out: it depends on the system and on curate's own code, hardly on interpreters or versions of others."""
 ALONE = ["classify"]
 """Plugins that are tested in an environment of their own, or where they are installed."""
 
@@ -30,8 +32,8 @@ def ignored(environment: str) -> list[str]:
         return [*NEED_PLUGINS, "plugins"]
     if set(factors) & set(plugins):
         return ["tests", "benchmarks", *(path for name, path in plugins.items() if name not in factors)]
-    if {"lowest", "newest"} & set(factors):
-        return [plugins[name] for name in ALONE]
+    if {"lowest", "newest", "quick"} & set(factors):
+        return [*(plugins[name] for name in ALONE), *(THE_SAME if "quick" in factors else ())]
     return DONE_ALONE
 
 

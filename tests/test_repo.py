@@ -128,6 +128,9 @@ def test_tox_knows_every_plugin() -> None:
 def test_each_tox_environment_collects_its_own_tests() -> None:
     ignored = runpy.run_path(str(ROOT / "conftest.py"))["ignored"]
     assert ignored("py313-all-newest") == ignored("py311-all-lowest") == [f"plugins/curate-{name}" for name in sorted(ALONE)]
+    for name in ("py312-all-quick", "py313-all-quick-newest", "py311-all-quick-lowest"):
+        assert not {"tests", "tests/core", "tests/builtin", "tests/specs", "plugins"} & set(ignored(name))
+        assert set(ignored("py311-all-lowest")) < set(ignored(name))
     assert "plugins" in ignored("all")
     assert set(ignored("all")) <= {"tests/core", "tests/builtin", "tests/testing", "plugins"}
     assert "plugins" in ignored("py312-core")
@@ -144,6 +147,8 @@ def test_every_supported_interpreter_is_in_the_matrix() -> None:
     matrix = re.search(r"py\{(.*?)\}-\{types,core", (ROOT / "tox.ini").read_text(encoding="utf-8"))
     assert matrix is not None
     assert {name.removeprefix("3") for name in matrix[1].split(",")} == supported
+    full = next(line for line in (ROOT / "tox.ini").read_text(encoding="utf-8").splitlines() if line.startswith("    full = "))
+    assert set(re.findall(r"py3(\d+)-all", full)) | set(re.findall(r"py3(\d+)-\{.*all\}", full)) == supported
     assert project(ROOT)["requires-python"] == f">=3.{min(supported)},<3.{int(max(supported)) + 1}"
 
 

@@ -74,11 +74,19 @@ def open_files(folder: Path) -> list[str]:
 @contextmanager
 def no_open_handles(folder: Path, who: str) -> Iterator[None]:
     """When the block is left and its values are gone, no file below ``folder`` is open and none was closed by accident only."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", ResourceWarning)
-        yield
-        gc.collect()
-        left = open_files(folder)
+    gc.freeze()  # what was there before takes long to look through
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", ResourceWarning)
+            yield
+            gc.collect()
+            left = open_files(folder)
+            if left:  # perhaps in a cycle that goes through what was there before
+                gc.unfreeze()
+                gc.collect()
+                left = open_files(folder)
+    finally:
+        gc.unfreeze()
     assert not left, f"{who} leaks open handles of {', '.join(left)}"
     unclosed = [str(w.message) for w in caught if issubclass(w.category, ResourceWarning) and str(folder) in str(w.message)]
     assert not unclosed, f"{who} never closes a file: {unclosed[0]}"

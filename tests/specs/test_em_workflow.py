@@ -51,6 +51,7 @@ def laboratory(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_the_readme_is_followed_to_the_end(laboratory, monkeypatch, capsys):
     monkeypatch.chdir(laboratory)
     originals = {path: path.read_bytes() for path in sorted((laboratory / "images").rglob("*.*"))}

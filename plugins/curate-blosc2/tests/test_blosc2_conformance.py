@@ -59,7 +59,8 @@ class TestOurFiles(ReaderTests):
     def make_file(self, folder: Path, array: Any, spacing: Sequence[float]) -> Path:
         path = folder / "volume.b2nd"
         grid = Grid.from_spacing(array.shape, self.axes, spacing, self.unit)
-        Blosc2Writer(patch=(4, 4, 4)).write_array(path, array, grid, "image", "case")
+        patch = (4, 4, 4) if array.size < 10_000 else (32, 64, 64)
+        Blosc2Writer(patch=patch).write_array(path, array, grid, "image", "case")
         return path
 
 

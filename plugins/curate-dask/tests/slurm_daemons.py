@@ -183,12 +183,14 @@ def at_hand() -> Iterator[Daemons]:
     """Daemons that run, which SLURM's commands find by the environment of this process."""
     daemons = Daemons()
     daemons.start()
+    before = {name: os.environ.get(name) for name in daemons.environment}  # there may be others
     os.environ.update(daemons.environment)
     try:
         yield daemons
     finally:
-        for name in daemons.environment:
-            del os.environ[name]
+        for name, value in before.items():
+            os.environ.pop(name)
+            os.environ.update({name: value} if value else {})
         daemons.stop()
 
 
