@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from curate_align.fields import compose, scale, translation, warp
+from curate_align.fields import scale, translation, warp
 from scipy import ndimage
 
 from curate_core import StepError
@@ -105,40 +105,6 @@ def test_planes_are_warped_each_and_may_have_another_shape() -> None:
     assert np.array_equal(warp(np.full((8, 8), 200, np.uint8), constant(0, 0, (8, 8))), np.full((8, 8), 200, np.float32))
 
 
-def test_composed_translations_add_up() -> None:
-    found = compose(constant(1.25, -2), constant(-4, 0.5))
-    np.testing.assert_allclose(found, constant(-2.75, -1.5), atol=1e-6)  # beyond the border the nearest vector holds
-
-
-def test_composed_affine_fields_multiply() -> None:
-    y, x = np.mgrid[:40, :52].astype(np.float64)
-    place = np.stack([y, x]) - np.array([20, 26])[:, None, None]
-    first, second = np.array([[0.05, 0.1], [-0.08, 0.02]]), np.array([[-0.04, 0.06], [0.03, 0.05]])
-    one, two = (np.einsum("ab,byx->ayx", matrix, place).astype(np.float32) for matrix in (first, second))
-    both = (np.eye(2) + first) @ (np.eye(2) + second) - np.eye(2)
-    wanted = np.einsum("ab,byx->ayx", both, place)
-    np.testing.assert_allclose(compose(one, two)[:, 5:-5, 5:-5], wanted[:, 5:-5, 5:-5], atol=1e-4)
-
-
-def test_one_composed_warp_is_two_warps() -> None:
-    image = ndimage.gaussian_filter(RNG.normal(size=(120, 120)), 5)
-    first, second = smooth((120, 120), 4, seed=2), smooth((120, 120), 4, seed=3)
-    once, twice = warp(image, compose(first, second)), warp(warp(image, first), second)
-    core = (slice(10, -10), slice(10, -10))
-    wrong = warp(image, compose(second, first))
-    error = np.abs(once - twice)[core].mean()
-    assert error < 0.01 * image.std()
-    assert np.abs(wrong - twice)[core].mean() > 5 * error
-
-
-def test_composing_keeps_unknown_vectors_unknown() -> None:
-    first, second = constant(0, 0), constant(0, 1)
-    first[0, 7, 8] = np.nan
-    second[1, 2, 3] = np.inf
-    found = compose(first, second)
-    assert np.argwhere(np.isnan(found[0])).tolist() == np.argwhere(np.isnan(found[1])).tolist() == [[2, 3], [7, 7]]
-
-
 def test_scaling_changes_units_and_is_exact() -> None:
     field = smooth((9, 9), 100)
     assert np.array_equal(scale(field, 0, 5), field / 32)
@@ -178,6 +144,6 @@ def test_wrong_shapes_and_steps_say_so() -> None:
     with pytest.raises(ValueError, match=r"a field has the shape \(2, y, x\), not \(40, 52\)"):
         warp(IMAGE, IMAGE)
     with pytest.raises(ValueError, match=r"not \(3, 4, 4\)"):
-        compose(constant(0, 0), np.zeros((3, 4, 4)))
+        translation(np.zeros((3, 4, 4)), 1)
     with pytest.raises(ValueError, match="multiple of 1 pixel or more, not of 0"):
         translation(constant(0, 0), 0)

@@ -1,4 +1,4 @@
-"""Displacement fields: sampling with them, composing them, their units and their mean translation.
+"""Displacement fields: sampling with them, their units and their mean translation.
 
 A field is (2, y, x) float32, channel 0 along y and channel 1 along x. It warps by sampling, backward: the output at a pixel is the image
 at that pixel plus its vector. Fields are stored in pixels of mip 0; the functions that sample want pixels of the grid they sample on,
@@ -37,37 +37,9 @@ def warp(image: NDArray, field: NDArray, fill: float = 0) -> NDArray:
     padded = np.full((*image.shape[:-2], size[0] + 2, size[1] + 2), fill, np.float32)
     padded[..., 1:-1, 1:-1] = image
     known = _known(field)
-    out = _sampled(padded, *(_place(field[axis], axis, 1.0, size[axis] + 1, known) for axis in (0, 1)))
+    out = _sampled(padded, *(_place(field[axis], axis, size[axis] + 1, known) for axis in (0, 1)))
     if not known.all():
         out[..., ~known] = fill
-    return out
-
-
-def compose(first: NDArray, second: NDArray) -> NDArray:
-    """The field that does in one sampling what ``first`` and then ``second`` do in two.
-
-    ``warp(image, compose(first, second))`` is ``warp(warp(image, first), second)`` without the blur of the second interpolation:
-    ``second + first(at x + second(x))``. Beyond the border of ``first``, its nearest vector holds.
-
-    Args:
-        first: (2, y, x) in pixels, the field that samples the image itself.
-        second: (2, y, x) in the same pixels; its shape may differ.
-
-    Returns:
-        (2, y, x) float32 with the shape of ``second``; a vector that needs a non-finite one is NaN in both channels.
-
-    Raises:
-        ValueError: not a field.
-    """
-    _check(first)
-    _check(second)
-    size = first.shape[-2:]
-    known = _known(second)
-    inner = np.pad(np.asarray(first, np.float32), ((0, 0), (1, 1), (1, 1)), mode="edge")
-    places = (_place(second[axis], axis, 1.0, size[axis] + 1, known) for axis in (0, 1))
-    out = _sampled(inner, *(np.clip(place, 1, size[axis]) for axis, place in enumerate(places)))
-    out += second.astype(np.float32, copy=False)
-    out[:, ~np.isfinite(out).all(axis=0)] = np.nan
     return out
 
 
@@ -125,11 +97,11 @@ def _known(field: NDArray) -> NDArray:
     return np.asarray(np.isfinite(field).all(axis=0))
 
 
-def _place(vector: NDArray, axis: int, origin: float, last: int, known: NDArray) -> NDArray:
-    """Where to sample along one axis: float64 positions from 0 to ``last``, of which the padding takes the first and the last pixel."""
+def _place(vector: NDArray, axis: int, last: int, known: NDArray) -> NDArray:
+    """Where to sample along one axis: float64 positions from 0 to ``last``, of which the padding is the first and the last."""
     shape = (-1, 1) if axis == 0 else (1, -1)
     own = np.arange(vector.shape[axis], dtype=np.float64).reshape(shape)
-    place: NDArray = own + origin + np.where(known, vector, 0)
+    place: NDArray = own + 1 + np.where(known, vector, 0)
     return np.clip(place, 0, last, out=place)
 
 
