@@ -15,7 +15,7 @@ import attrs
 import pytest
 
 from curate_core.host import EntryPoint, Host, Offer, installed_plugins
-from curate_core.kinds import HOOK_API
+from curate_core.kinds import HOOK_API, Component
 from curate_core.options import info_of
 from curate_core.structure import Mistakes, structure, unstructure
 from curate_core.testing.checks import across_processes
@@ -69,6 +69,16 @@ class PluginTests:
         host = self.host()
         for offer in self.offers():
             yield f"{offer.provider.kind}:{offer.provider.name}", host.load(offer)
+
+    def made(self) -> Iterator[tuple[str, Component]]:
+        """Each component with the options of its example, and what to call it."""
+        for name, cls in self.components():
+            try:
+                component = structure(self._example(name), cls, Path.cwd())
+            except Mistakes as mistakes:
+                message = f"{name} cannot be built: {mistakes}; name its options in examples[{name!r}]"
+                raise AssertionError(message) from mistakes
+            yield name, component
 
     def test_importing_it_is_light(self) -> None:
         """``plugin.py`` imports its own package, curate_core and the standard library: nothing that takes time."""
@@ -160,18 +170,24 @@ class PluginTests:
 
     def test_components_cross_processes(self) -> None:
         """Each can be built from its options and sent to a worker."""
-        for name, cls in self.components():
-            try:
-                made = structure(self._example(name), cls, Path.cwd())
-            except Mistakes as mistakes:
-                message = f"{name} cannot be built: {mistakes}; name its options in examples[{name!r}]"
-                raise AssertionError(message) from mistakes
+        for name, made in self.made():
             try:
                 copy = across_processes(made)
             except Exception as error:
                 message = f"{name} does not pickle: {type(error).__name__}: {error}"
                 raise AssertionError(message) from error
             assert copy == made, f"{name}: the copy in another process is {copy!r}, expected {made!r}"
+
+    def test_what_it_asks_of_a_worker_can_be_counted(self) -> None:
+        """Estimates are whole bytes; needs beside memory are amounts under names."""
+        for name, made in self.made():
+            nbytes = made.estimate(1_000_000)
+            assert type(nbytes) is int, f"{name}: estimate gives {nbytes!r}, expected bytes as a whole number"
+            needs = made.needs()
+            right = isinstance(needs, Mapping) and all(
+                isinstance(n, str) and isinstance(v, int | float) and v > 0 for n, v in needs.items()
+            )
+            assert right, f'{name}: needs gives {needs!r}, expected amounts above 0 under names, such as {{"gpu": 1}}'
 
     def test_readme_names_every_component(self) -> None:
         """Who reads the README learns of all that the plugin offers."""

@@ -159,7 +159,8 @@ def test_option_that_hides_a_method(failures, taken):
 def test_options_without_an_example(failures):
     failed = failures(claims={"examples": {}})
     expected = "roi_finder:corner cannot be built: option 'size' is missing; name its options in examples['roi_finder:corner']"
-    assert failed == {"test_components_cross_processes": f"AssertionError: {expected}"}
+    both = ("test_components_cross_processes", "test_what_it_asks_of_a_worker_can_be_counted")
+    assert failed == dict.fromkeys(both, f"AssertionError: {expected}")
 
 
 @pytest.mark.parametrize(
@@ -208,6 +209,19 @@ def test_help_in_the_package(failures, tmp_path: Path):
         assert getattr(kit, name).__doc__, name
         if name.endswith("Tests"):
             assert "Example::" in getattr(kit, name).__doc__, name
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        ("def estimate(self, nbytes): return nbytes / 2", "estimate gives 500000.0, expected bytes as a whole number"),
+        ("def needs(self): return ['gpu']", "needs gives ['gpu'], expected amounts above 0 under names, such as {\"gpu\": 1}"),
+        ("def needs(self): return {'gpu': 0}", "needs gives {'gpu': 0}, expected amounts above 0 under names, such as {\"gpu\": 1}"),
+    ],
+)
+def test_what_it_asks_of_a_worker(failures, method, message):
+    failed = failures(rois=f"{ROIS}\n    {method}\n")
+    assert failed == {"test_what_it_asks_of_a_worker_can_be_counted": f"AssertionError: roi_finder:corner: {message}"}
 
 
 def test_fixtures_stand_modules_that_have_every_attribute(fake_site, monkeypatch):
