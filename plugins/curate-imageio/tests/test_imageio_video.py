@@ -299,3 +299,17 @@ def test_damage_anywhere_is_a_source_error_or_frames(tmp_path: Path, name: str, 
             assert read(opened(path, truncated="keep").array).ndim in (3, 4)
         except SourceError as error:
             assert path.name in str(error)  # noqa: PT017
+
+
+def test_a_title_that_is_no_utf_8_harms_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "a.avi"
+    with av.open(str(path), "w") as container:
+        container.metadata["title"] = "XXXXYYYY"
+        stream = container.add_stream("mjpeg", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuvj420p"
+        for packet in [*stream.encode(av.VideoFrame.from_ndarray(film(1)[0], "rgb24").reformat(format="yuvj420p")), *stream.encode()]:
+            container.mux(packet)
+    content = path.read_bytes()
+    assert content.count(b"XXXXYYYY") == 1
+    path.write_bytes(content.replace(b"XXXXYYYY", b"XX\xe9\xffYYYY"))
+    assert opened(path).array.shape == (1, 48, 64, 3)

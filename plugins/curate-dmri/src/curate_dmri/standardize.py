@@ -131,9 +131,9 @@ def measure(
     inside = None if voxels == mask.size else np.flatnonzero(mask)
     means, squares = [], []
     for values in _values(array, axis, group, inside):
-        mean = values.mean()
-        means.append(mean)
-        squares.append(np.square(values - mean).mean())
+        own = values.mean()
+        means.append(own)
+        squares.append(np.square(values - own).mean())
     mean, square = np.array(means), np.array(squares)
     if separately:
         return mean, np.sqrt(square), voxels

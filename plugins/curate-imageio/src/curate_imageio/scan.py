@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -99,7 +100,7 @@ def open_container(path: Path) -> Any:
         if kind is None:
             message = "does not begin as an AVI, MP4, MOV or MKV video"
             raise SourceError(message, where=str(path), hint="it is damaged, or not what its ending says")
-        container = av.open(f"file:{path.absolute()}", format=kind, metadata_errors="replace")
+        container = av.open(f"file:{path.absolute()}", format=kind, **_lenient())
     except av.error.FFmpegError as error:
         message = f"the video cannot be opened, so that no frame of it can be read: {error.strerror or error}"
         raise SourceError(message, where=str(path), hint="it is damaged or cut short: copy it again") from error
@@ -116,6 +117,13 @@ def open_container(path: Path) -> Any:
         raise SourceError(message, where=str(path), hint="it is damaged, or needs to be converted first")
     container.streams.video[0].codec_context.thread_count = 1
     return container
+
+
+def _lenient() -> dict[str, str]:
+    """Titles and the like may be no UTF-8, which PyAV refuses unless told otherwise, until version 19."""
+    import av
+
+    return {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
 
 
 def scan(path: Path) -> Scan:
@@ -162,7 +170,7 @@ def _scan(path: Path, changed: int, size: int) -> Scan:
         except av.error.FFmpegError as error:
             damaged = damaged or f"decoding stops with: {error.strerror or error}"
         damaged = damaged or _missing(container, stream, packets, end)
-        rate = str(stream.average_rate or "")
+        rate = str(Fraction(stream.average_rate)) if stream.average_rate else ""
     if shape is None:
         message = f"no frame of the video can be read{': ' if damaged else ''}{damaged}"
         raise SourceError(message, where=str(path), hint="it is damaged or cut short: copy it again")
