@@ -16,7 +16,7 @@ HERE = Path(__file__).parent
 NEED_PLUGINS = ["tests/specs", "tests/docs", "tests/packaging", "tests/resilience", "benchmarks"]
 DONE_ALONE = ["tests/core", "tests/builtin", "tests/testing", "plugins"]
 """What the environments core and of each plugin run; all of it is run together with the lowest and the newest dependencies."""
-THE_SAME = ["tests/resilience", "tests/packaging", "tests/docs", "tests/scaffold", "tests/testing", "benchmarks"]
+THE_SAME = [f"tests/{name}" for name in ("resilience", "packaging", "docs", "scaffold", "specs", "testing")] + ["benchmarks"]
 """What quick environments leave out: it depends on the system and on curate's own code, hardly on interpreters or versions of others."""
 ALONE = ["classify"]
 """Plugins that are tested in an environment of their own, or where they are installed."""
