@@ -12,7 +12,8 @@ import pytest
 from curate_dask.engine import DaskEngine
 from curate_dask.session import perform
 from curate_dask.slurm import SlurmEngine
-from distributed import Client, get_worker
+from distributed import Client, Future, get_worker
+from distributed.comm import CommClosedError
 
 from curate_core.errors import RequestError, SourceError
 from curate_core.kinds import Unit, Worker
@@ -138,6 +139,22 @@ def test_units_that_are_slower_than_those_before_go_back_to_be_shared():
         session.run_alone(unit("square", 0))
         got = [outcome.unit.key for outcome in session.run(unit(*task) for task in tasks)]
         assert sorted(got) == sorted(f"{verb} {n}" for verb, n in tasks)
+
+
+def test_a_connection_that_ends_while_results_come_costs_nothing(scheduler, monkeypatch):
+    result, broken = Future.result, []
+
+    def once(self, timeout=None):
+        if not broken:
+            broken.append(self.key)
+            raise CommClosedError("closed")
+        return result(self, timeout)
+
+    monkeypatch.setattr(Future, "result", once)
+    with DaskEngine(scheduler=scheduler).open(work) as session:
+        got = [(outcome.status, outcome.value) for outcome in session.run(unit("square", n) for n in range(20))]
+    assert len(broken) == 1
+    assert sorted(got) == [("done", n * n) for n in range(20)]
 
 
 def test_units_go_where_there_is_what_their_steps_need():

@@ -242,11 +242,12 @@ class ClusterSession(EngineSession):
     def _received(self, future: Any) -> Iterator[Outcome]:
         """What a worker sent, or how it died."""
         from distributed.client import FutureCancelledError
+        from distributed.comm import CommClosedError
         from distributed.scheduler import KilledWorker
 
         try:
             told = future.result(timeout=_RESULT)
-        except (KilledWorker, FutureCancelledError):
+        except (KilledWorker, FutureCancelledError, CommClosedError):
             yield from self._lose(future)
         except TimeoutError:  # its worker went with what it returned: the next look shows it
             self._looked = -math.inf
