@@ -279,6 +279,14 @@ class Unit:
     resources: Mapping[str, float] = field(factory=dict)
 
 
+def most_of(asked: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """What one worker must have for several needs, which it meets one after the other."""
+    found: dict[str, float] = {}
+    for needs in asked:
+        found |= {name: max(amount, found.get(name, 0)) for name, amount in needs.items()}
+    return found
+
+
 @frozen
 class Outcome:
     """What became of a unit.

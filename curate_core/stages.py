@@ -5,13 +5,13 @@ A *barrier* is a step that judges or measures cases together. Every barrier ends
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Literal
 
 from attrs import frozen
 
-from curate_core.kinds import Filter, Measuring, Scope, Transform
+from curate_core.kinds import Filter, Measuring, Scope, Transform, most_of
 from curate_core.spec import Spec, Step
 
 
@@ -74,20 +74,13 @@ class Stages:
     def needs(self) -> tuple[Mapping[str, float], ...]:
         """For units that begin with each stage, name -> amount of what workers must have beside memory: the most that a step asks for."""
         return tuple(
-            _most(step.component.needs() for s in self.onward(stage) for step in s.steps if step.component) for stage in self.stages
+            most_of(step.component.needs() for s in self.onward(stage) for step in s.steps if step.component) for stage in self.stages
         )
 
     @property
     def prepare(self) -> Stage:
         """The stage that finds ROIs."""
         return next(stage for stage in self.stages if stage.kind == "prepare")
-
-
-def _most(asked: Iterable[Mapping[str, float]]) -> Mapping[str, float]:
-    found: dict[str, float] = {}
-    for needs in asked:
-        found |= {name: max(amount, found.get(name, 0)) for name, amount in needs.items()}
-    return found
 
 
 def filter_of(step: Step) -> Filter:

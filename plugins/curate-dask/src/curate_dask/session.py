@@ -23,7 +23,7 @@ from attrs import define, field
 
 from curate_core.builtin.local import attempt, portable, require
 from curate_core.errors import RunError, StepError
-from curate_core.kinds import EngineSession, Outcome, Unit, Worker
+from curate_core.kinds import EngineSession, Outcome, Unit, Worker, most_of
 
 Work = Callable[[Unit, Worker], Any]
 _DEPTH = 2
@@ -89,10 +89,7 @@ class _Trial:
     @property
     def needs(self) -> Mapping[str, float]:
         """What they need beside memory."""
-        found: dict[str, float] = {}
-        for unit in self.units:
-            found |= {name: max(amount, found.get(name, 0)) for name, amount in unit.resources.items()}
-        return found
+        return most_of(unit.resources for unit in self.units)
 
     def apart(self) -> list[_Trial]:
         """The same, each alone."""
@@ -209,6 +206,8 @@ class ClusterSession(EngineSession):
 
     def _known(self, needs: Mapping[str, float]) -> dict[str, float]:
         """Of what steps need, what some worker has, as it spells it: where none has it, workers are taken as they are."""
+        if not needs:
+            return {}
         there = {name.casefold(): name for place in self._places.values() for name in sorted(place.resources)}
         spelt = {there.get(name.casefold(), name): amount for name, amount in needs.items()}
         return {n: amount for n, amount in spelt.items() if any(p.resources.get(n, 0) >= amount for p in self._places.values())}
