@@ -13,8 +13,8 @@ from pathlib import Path
 from hypothesis import settings
 
 HERE = Path(__file__).parent
-NEED_PLUGINS = ["tests/specs", "tests/docs", "tests/packaging", "tests/resilience", "benchmarks"]
-DONE_ALONE = ["tests/core", "tests/builtin", "tests/testing", "plugins"]
+NEED_PLUGINS = [*(f"tests/{name}" for name in ("docs", "golden", "packaging", "resilience", "specs")), "benchmarks"]
+DONE_ALONE = [*(f"tests/{name}" for name in ("core", "builtin", "cli", "run", "scaffold", "testing")), "plugins"]
 """What the environments core and of each plugin run; all of it is run together with the lowest and the newest dependencies."""
 THE_SAME = [f"tests/{name}" for name in ("resilience", "packaging", "docs", "scaffold", "specs", "testing")] + ["benchmarks"]
 """What quick environments leave out: it depends on the system and on curate's own code, hardly on interpreters or versions of others."""
