@@ -116,8 +116,10 @@ def plain(kind: Any, inside: Sequence[type[Any]]) -> bool:
         return True
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Literal:
-        return True
-    if origin in (Union, types.UnionType, tuple, list, Sequence, dict, Mapping):
+        return all(type(word) in (str, int, bool, type(None)) for word in arguments)
+    if origin in (dict, Mapping):
+        return arguments[0] is str and plain(arguments[1], inside)
+    if origin in (Union, types.UnionType, tuple, list, Sequence):
         return all(argument is Ellipsis or plain(argument, inside) for argument in arguments)
     if attrs.has(kind):
         hints = get_type_hints(kind)
