@@ -167,9 +167,12 @@ def test_the_class_is_one_of_its_kind(made):
     ],
 )
 def test_what_no_filter_says(given, message):
-    judge = curate_core.filter("wrong")(lambda batch, context: given(batch))()
+    @curate_core.filter("wrong")
+    def judge(batch, context):
+        return given(batch)
+
     with pytest.raises(TypeError, match=re.escape(message)):
-        judge.score(make_batch(values((5, 4, 4))), context())
+        judge().score(make_batch(values((5, 4, 4))), context())
 
 
 @roi_finder("declared")
