@@ -13,7 +13,7 @@ _HOMES = {
     "curate_core.dataset": ["Dataset"],
     "curate_core.errors": ["CurateError", "PluginError", "RequestError", "RunError", "SourceError", "SpecError", "StepError"],
     "curate_core.finding": ["find_rois"],
-    "curate_core.functions": ["roi_finder"],
+    "curate_core.functions": ["filter", "preprocessor", "reader", "roi_finder", "transform"],
     "curate_core.grid": ["Grid"],
     "curate_core.hookspec": ["hookimpl"],
     "curate_core.kinds": [
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from curate_core.dataset import Dataset
     from curate_core.errors import CurateError, PluginError, RequestError, RunError, SourceError, SpecError, StepError
     from curate_core.finding import find_rois
-    from curate_core.functions import roi_finder
+    from curate_core.functions import filter, preprocessor, reader, roi_finder, transform
     from curate_core.grid import Grid
     from curate_core.hookspec import hookimpl
     from curate_core.kinds import (
@@ -79,7 +79,8 @@ __all__ = [
     "Features", "Filter", "Grid", "Image", "Importer", "LayerSource", "LazyArray", "MapArray", "OpenedArray", "Outcome", "Patches", "Piece",
     "Placement", "PluginError", "Preprocessor", "Provider", "Reader", "RequestError", "RoiFinder", "RoiTable", "Role", "RunError",
     "Scope", "Source", "SourceError", "SpecError", "StepError", "Tractogram", "Transform", "Unit", "Verdict", "View", "Worker",
-    "WriteSession", "Writer", "find_rois", "hookimpl", "open", "option", "read", "roi_finder", "run", "slabs",
+    "WriteSession", "Writer", "filter", "find_rois", "hookimpl", "open", "option", "preprocessor", "read", "reader", "roi_finder", "run",
+    "slabs", "transform",
 ]  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Iterable, Sequence
 from copy import copy
@@ -17,7 +18,7 @@ from attrs import frozen
 
 from curate_core import hookspec
 from curate_core.errors import PluginError, nearest, place_in
-from curate_core.providers import KIND_NAMES, Provider
+from curate_core.providers import KIND_NAMES, Provider, in_words, one
 
 CORE = "curate-core"
 BUILTIN = "curate_core.builtin.plugin"
@@ -110,8 +111,8 @@ class Host:
                 problems = [f"{entry.module} is loaded already, as {self._manager.get_name(module)}"]
             if problems:
                 return attrs.evolve(status, reason="; ".join(problems))
-            self._manager.register(module, name=name)
             check_hooks(self._manager, module)
+            self._manager.register(module, name=name)
             providers = _collect(self._manager, module)
             problems = _provider_problems(providers)
         except (Exception, SystemExit) as error:
@@ -161,15 +162,15 @@ class Host:
             return matches[0]
         if matches:
             names = " or ".join(repr(o.qualified) for o in matches)
-            message = f"{len(matches)} distributions offer the {_words(kind)} {use!r}"
+            message = f"{len(matches)} distributions offer the {in_words(kind)} {use!r}"
             raise PluginError(message, hint=f"write {names}")
         for plugin in self.plugins:
             if plugin.status != "loaded" and use.partition(":")[0] in (plugin.distribution, plugin.name):
-                message = f"the {_words(kind)} {use!r} is not there: plugin {plugin.distribution} is {plugin.status}: {plugin.reason}"
+                message = f"the {in_words(kind)} {use!r} is not there: plugin {plugin.distribution} is {plugin.status}: {plugin.reason}"
                 raise PluginError(message, hint="see curate plugins")
         for other in KIND_NAMES:
             if other != kind and any(use in (o.provider.name, o.qualified) for o in self.offers(other)):
-                message = f"{use!r} is {_article(other)} {_words(other)}, not {_article(kind)} {_words(kind)}"
+                message = f"{use!r} is {one(other)}, not {one(kind)}"
                 raise PluginError(message)
         hint = nearest(use, [o.provider.name for o in offers])
         broken = [p.distribution for p in self.plugins if p.status == "broken"]
@@ -177,8 +178,8 @@ class Host:
             perhaps = f"a broken plugin may offer it, see curate plugins: {', '.join(broken)}"
             hint = f"{hint} {perhaps}" if hint.endswith("?") else f"{hint}; {perhaps}" if hint else perhaps
         elif not offers:
-            hint = f"no installed plugin brings {_article(kind)} {_words(kind)}"
-        message = f"there is no {_words(kind)} {use!r}"
+            hint = f"no installed plugin brings {one(kind)}"
+        message = f"there is no {in_words(kind)} {use!r}"
         raise PluginError(message, hint=hint)
 
     def load(self, offer: Offer) -> type[Any]:
@@ -234,28 +235,36 @@ def default_host() -> Host:
 
 
 def _collect(manager: pluggy.PluginManager, module: ModuleType) -> list[Provider]:
-    """What the hooks of one of the manager's plugins offer."""
+    """What the hooks of one of the manager's plugins offer.
+
+    Raises:
+        PluginError: a hook gives something else than it should.
+    """
     providers: list[Provider] = []
     for kind in KIND_NAMES:
         name = f"curate_register_{kind}s"
         hook = manager.subset_hook_caller(name, [p for p in manager.get_plugins() if p is not module])
-        for offered in hook():
+        given = hook()
+        if hook.get_hookimpls() and not given:  # pluggy leaves None out
+            message = f"{name} gave nothing"
+            raise PluginError(message, hint="write yield before Provider(...)")
+        for offered in given:
             if not isinstance(offered, Iterable):
-                message = f"{name} must give Provider objects one by one (yield), not {type(offered).__name__}"
-                raise TypeError(message)
+                message = f"{name} must give Provider objects one by one, not {type(offered).__name__}"
+                raise PluginError(message, hint="write yield before Provider(...)")
             for provider in offered:
                 if not isinstance(provider, Provider):
                     message = f"{name} must give Provider objects, not {type(provider).__name__}"
-                    raise TypeError(message)
-                if provider.kind != kind:
+                    raise PluginError(message)
+                if provider.kind != kind and provider.kind in KIND_NAMES:  # others are a problem of the provider's own
                     message = f"{name} gave {provider.name!r} of kind {provider.kind!r}"
-                    raise ValueError(message)
+                    raise PluginError(message, hint=f"yield it from curate_register_{provider.kind}s")
                 providers.append(provider)
     return providers
 
 
 def check_hooks(manager: pluggy.PluginManager, module: ModuleType) -> None:
-    """Refuse what would be silence: a misspelt hook, and a hook that is not marked as one.
+    """Refuse what would be silence, or a word of pluggy's: a misspelt hook, one that is not marked, one that asks for too much.
 
     Raises:
         PluginError: the module has such a thing.
@@ -263,13 +272,32 @@ def check_hooks(manager: pluggy.PluginManager, module: ModuleType) -> None:
     known = [name for name in dir(manager.hook) if name.startswith("curate_") and getattr(manager.hook, name).has_spec()]
     for name, value in vars(module).items():
         marked = hasattr(value, f"{hookspec.PROJECT}_impl")
+        if marked and name not in known and hasattr(hookspec.EventHooks, name):
+            message = f"{name} is an event, of which only installed plugins hear"
+            raise PluginError(message, hint="curate new-plugin makes a package")
         if marked and name not in known:
             message = f"there is no hook {name!r}"
             close = nearest(name, known)
             raise PluginError(message, hint=close if "did you mean" in close else f"there are {', '.join(known)}")
+        if marked:
+            _check_arguments(name, value)
         if not marked and name.startswith("curate_register_") and callable(value):
             message = f"{name} is not marked as a hook"
             raise PluginError(message, hint="write @hookimpl above it")
+
+
+def _check_arguments(name: str, implementation: Any) -> None:
+    contract = getattr(hookspec.RegisterHooks, name, None) or getattr(hookspec.EventHooks, name)
+    told = [argument for argument in inspect.signature(contract).parameters if argument != "self"]
+    open_ended = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    asked = [p.name for p in inspect.signature(implementation).parameters.values() if p.default is p.empty and p.kind not in open_ended]
+    unknown = [argument for argument in asked if argument not in told]
+    if unknown and not told:
+        message = f"{name} takes {', '.join(unknown)}: registering hooks take no arguments"
+        raise PluginError(message, hint=f"write def {name}():")
+    if unknown:
+        message = f"{name} takes {unknown[0]!r}, which the event does not tell"
+        raise PluginError(message, hint=nearest(unknown[0], told))
 
 
 def _misspelt(entry: EntryPoint, error: BaseException) -> str:
@@ -284,13 +312,12 @@ def collect_local(module: ModuleType) -> list[Provider]:
     """What the hooks of a module offer that is no installed plugin.
 
     Raises:
-        TypeError, ValueError: a hook gives something else than it should.
-        pluggy.PluginValidationError: there is no such hook.
+        PluginError: a hook gives something else than it should, or there is no such hook.
     """
     manager = pluggy.PluginManager(hookspec.PROJECT)
     manager.add_hookspecs(hookspec.RegisterHooks)
-    manager.register(module)
     check_hooks(manager, module)
+    manager.register(module)
     return _collect(manager, module)
 
 
@@ -299,7 +326,7 @@ def _provider_problems(providers: Sequence[Provider]) -> list[str]:
     if problems:
         return problems
     names = [(p.kind, p.name) for p in providers]
-    return [f"{kind} {name!r} is offered twice" for kind, name in sorted(set(names)) if names.count((kind, name)) > 1]
+    return [f"the {in_words(kind)} {name!r} is offered twice" for kind, name in sorted(set(names)) if names.count((kind, name)) > 1]
 
 
 def _api_problems(module: ModuleType) -> list[str]:
@@ -311,14 +338,6 @@ def _api_problems(module: ModuleType) -> list[str]:
     if api != HOOK_API:
         return [f"written for plugin API {api} (CURATE_HOOK_API), this curate has {HOOK_API}; install versions that fit together"]
     return []
-
-
-def _words(kind: str) -> str:
-    return "ROI finder" if kind == "roi_finder" else kind
-
-
-def _article(kind: str) -> str:
-    return "an" if kind in ("engine", "importer") else "a"
 
 
 def _named(distribution: metadata.Distribution | None) -> tuple[str, str]:

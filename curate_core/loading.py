@@ -15,7 +15,7 @@ import attrs
 from curate_core.errors import PluginError, place_in
 from curate_core.kinds import KINDS, Scope
 from curate_core.model import Plain
-from curate_core.providers import Provider
+from curate_core.providers import Provider, in_words
 from curate_core.structure import ByteSize
 
 SEE = "see curate plugins --check"
@@ -54,18 +54,24 @@ def _imported(provider: Provider, where: str) -> object:
 
 def _breaches(provider: Provider, cls: object) -> Sequence[tuple[str, str]]:
     """The first breach of the contract, (what, what to do); empty: there is none."""
-    expected, words = KINDS[provider.kind], provider.kind.replace("_", " ").replace("roi", "ROI")
+    expected, kind = KINDS[provider.kind], in_words(provider.kind)
     if not (isinstance(cls, type) and issubclass(cls, expected)):
         base, own = expected.__name__, provider.target.partition(":")[2]
         return [(f"is not a subclass of curate_core.{base}", f"write class {own}({base})")]
     if "__attrs_attrs__" not in vars(cls):
         return [("is not an attrs class of its own", "decorate it with @attrs.frozen")]
+    made = vars(cls).get("__curate_provider__")  # a function's decorator
+    if made is not None and made.name != provider.name:
+        return [(f"is decorated as {made.name!r}, and offered as {provider.name!r}", "give it one name in both places")]
+    if made is not None and made.suffixes and set(made.suffixes) != set(provider.suffixes):
+        claims = [" ".join(suffixes) or "none" for suffixes in (made.suffixes, provider.suffixes)]
+        return [(f"is decorated with the suffixes {claims[0]}, and offered with {claims[1]}", "write them in plugin.py")]
     shadowed = sorted(field.name for field in attrs.fields(cast(Any, cls)) if hasattr(expected, field.name))
     if shadowed:
-        return [(f"has an option {shadowed[0]!r}, which is a method of every {words}", "give the option another name")]
+        return [(f"has an option {shadowed[0]!r}, which is a method of every {kind}", "give the option another name")]
     for name in sorted(getattr(cls, "__abstractmethods__", ())):
         close = _close(name, [own for own, value in vars(cls).items() if inspect.isfunction(value)])
-        return [(f"lacks the method {name!r} that every {words} has", f"it has {close!r}: is that meant?" if close else "")]
+        return [(f"lacks the method {name!r} that every {kind} has", f"it has {close!r}: is that meant?" if close else "")]
     return _methods(cls, expected) or _options(cls)
 
 
@@ -116,8 +122,10 @@ def plain(kind: Any, inside: Sequence[type[Any]]) -> bool:
         return True
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Literal:
-        return True
-    if origin in (Union, types.UnionType, tuple, list, Sequence, dict, Mapping):
+        return all(type(word) in (str, int, bool, type(None)) for word in arguments)
+    if origin in (dict, Mapping):
+        return arguments[0] is str and plain(arguments[1], inside)
+    if origin in (Union, types.UnionType, tuple, list, Sequence):
         return all(argument is Ellipsis or plain(argument, inside) for argument in arguments)
     if attrs.has(kind):
         hints = get_type_hints(kind)

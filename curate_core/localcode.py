@@ -17,9 +17,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from curate_core.errors import Problem, SpecError
+import attrs
+
+from curate_core.errors import PluginError, Problem, SpecError
 from curate_core.host import Host, PluginStatus, collect_local
-from curate_core.providers import KIND_NAMES, Provider
+from curate_core.kinds import KINDS as BASES
+from curate_core.providers import KIND_NAMES, Provider, in_words, one
 
 TRUSTED_VARIABLE = "CURATE_TRUSTED"
 """Folders whose Python files may run without being asked for, separated as in ``PATH``."""
@@ -92,6 +95,8 @@ def _load(name: str, file: Path) -> PluginStatus | tuple[str, str]:
     try:
         module = sys.modules.get(module_name) or _run(module_name, file, content)
         providers = [*_functions(module), *collect_local(module)]
+    except PluginError as error:
+        return f"{name!r}: {error.message}", error.hint
     except (Exception, SystemExit) as error:
         return f"{name!r} failed with {type(error).__name__}: {_said(error)}{_line(error, file)}", "it must run without an error by itself"
     problems = [problem for provider in providers for problem in provider.problems()]
@@ -100,9 +105,14 @@ def _load(name: str, file: Path) -> PluginStatus | tuple[str, str]:
         for p in providers
         if p.kind in KIND_NAMES and p.kind not in KINDS
     ]
-    twice = [f"the {kind} {name!r} is there twice" for (kind, name), n in Counter((p.kind, p.name) for p in providers).items() if n > 1]
+    twice = [
+        f"the {in_words(kind)} {name!r} is there twice" for (kind, name), n in Counter((p.kind, p.name) for p in providers).items() if n > 1
+    ]
     if problems or twice:
         return f"{name!r}: {'; '.join(problems + twice)}", ""
+    for p in providers:
+        if p.target.partition(":")[0] != module_name:
+            return f"{name!r}: the {in_words(p.kind)} {p.name!r} is {p.target!r}, outside of the file", _inside(p, module)
     if not providers:
         return f"{name!r} brings no component", _how(module)
     return PluginStatus(file.stem, file.name, f"sha256:{digest}", module_name, "loaded", providers=tuple(providers), local=True)
@@ -141,8 +151,7 @@ def _functions(module: ModuleType) -> list[Provider]:
     for attribute, value in vars(module).items():
         provider = vars(value).get("__curate_provider__") if isinstance(value, type) else None
         if isinstance(provider, Provider) and value.__module__ == module.__name__:
-            target = f"{module.__name__}:{attribute}"
-            found.append(Provider(provider.kind, provider.name, provider.summary, target))
+            found.append(attrs.evolve(provider, target=f"{module.__name__}:{attribute}"))
     return found
 
 
@@ -158,12 +167,29 @@ def _line(error: BaseException, file: Path) -> str:
     return f" (line {lines[-1]})" if lines else ""
 
 
+def _inside(provider: Provider, module: ModuleType) -> str:
+    """How a file offers a class of its own: it is imported under a name that holds its hash, so no text could say where the class is."""
+    fitting = [name for name, value in _classes(module).items() if issubclass(value, BASES[provider.kind])]
+    named = provider.target.partition(":")[2]
+    own = named if named in fitting else (fitting or ["MyClass"])[0]
+    return f"offer a class of the file, and name it without quotes: {_offer(provider.kind, provider.name, own)}"
+
+
 def _how(module: ModuleType) -> str:
     """What a file that brings nothing lacks."""
-    from curate_core.kinds import Component
-
-    own: list[Any] = [v for v in vars(module).values() if isinstance(v, type) and v.__module__ == module.__name__]
-    classes = sorted(value.__name__ for value in own if issubclass(value, Component))
-    if classes:
-        return f"{classes[0]} has no name yet: offer it with a hook, such as curate_register_roi_finders, as an installed plugin does"
+    for name, value in _classes(module).items():
+        kind = next((kind for kind, base in BASES.items() if issubclass(value, base)), "")
+        if kind in KINDS:
+            return f"{name} has no name yet: write @hookimpl, def curate_register_{kind}s(): yield {_offer(kind, 'my-name', name)}"
+        if kind:
+            return f"{name} is {one(kind)}, which only an installed plugin can bring"
     return 'decorate a function with @curate_core.roi_finder("name"), or offer a class with a hook'
+
+
+def _offer(kind: str, name: str, cls: str) -> str:
+    return f'Provider("{kind}", "{name}", "What it does.", {cls})'
+
+
+def _classes(module: ModuleType) -> dict[str, type[Any]]:
+    """The classes that a file defines, by name, sorted."""
+    return {name: value for name, value in sorted(vars(module).items()) if isinstance(value, type) and value.__module__ == module.__name__}

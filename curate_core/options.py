@@ -80,7 +80,7 @@ class OptionInfo:
 
 def option(
     *,
-    doc: str,
+    doc: str = "",
     default: Any = NOTHING,
     factory: Callable[[], Any] | None = None,
     ge: float | None = None,
@@ -97,7 +97,7 @@ def option(
     """Declare an option of a component: an attrs field with its documentation and bounds.
 
     Args:
-        doc: one sentence for people; name the unit.
+        doc: one sentence for people; name the unit. For a parameter of a function, its docstring may say it instead.
         default: the value when the spec is silent; without one the option is required.
         factory: makes the default, for values that are not plain.
         ge, gt, le, lt: bounds of a number, or of each number in a list.
@@ -120,6 +120,11 @@ def option(
     if factory is not None:
         return attrs.field(factory=factory, validator=validate, metadata={METADATA_KEY: info}, kw_only=True)
     return attrs.field(default=default, validator=validate, metadata={METADATA_KEY: info}, kw_only=True)
+
+
+def is_declared(value: object) -> bool:
+    """Whether a value is what ``option`` returns: an attrs field that no class has yet."""
+    return isinstance(value, type(attrs.field()))
 
 
 def info_of(attribute: attrs.Attribute[Any]) -> OptionInfo:

@@ -109,6 +109,7 @@ class _Strict:
         add(int, lambda v, _: self._exact(v, int, "a whole number"))
         add(float, lambda v, _: self._float(v))
         add(str, lambda v, _: self._exact(v, str, "text"))
+        add(type(None), lambda v, _: self._exact(v, type(None), "null"))
         add(Path, lambda v, _: self._path(v))
         add(Scope, lambda v, _: self._scope(v))
         add(ByteSize, lambda v, _: self._bytes(v))

@@ -7,15 +7,20 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from curate_core.providers import KIND_NAMES
+from curate_core.providers import KIND_NAMES, in_words
 
 
 def configure(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
     """Declare the arguments."""
-    kinds = [kind.replace("_", "-") for kind in KIND_NAMES]
+    kinds = [_flag(kind) for kind in KIND_NAMES]
     parser.add_argument("name", metavar="NAME", help="what specs will call it, such as hot-spots; the package is curate-NAME")
-    parser.add_argument("--kind", choices=kinds, required=True, help="what it is")
+    parser.add_argument("--kind", type=_flag, choices=kinds, required=True, help="what it is")
     parser.add_argument("--into", metavar="DIR", type=Path, default=Path(), help="where its folder goes instead of the current folder")
+
+
+def _flag(kind: str) -> str:
+    """A kind as the command line spells it; what ``Provider`` calls it is understood as well."""
+    return kind.replace("_", "-")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -24,14 +29,14 @@ def run(arguments: argparse.Namespace) -> int:
     from curate_core.host import default_host
     from curate_core.scaffold import new_plugin
 
-    made = new_plugin(arguments.name, arguments.kind, arguments.into, default_host())
+    kind = arguments.kind.replace("-", "_")
+    made = new_plugin(arguments.name, kind, arguments.into, default_host())
     if arguments.quiet:
         return 0
     out = console()
     folder = shown(made.folder)
-    out.print(
-        f"{folder} holds a plugin with the {arguments.kind} {made.folder.name.removeprefix('curate-')!r}:", markup=False, soft_wrap=True
-    )
+    name = made.folder.name.removeprefix("curate-")
+    out.print(f"{folder} holds a plugin with the {in_words(kind)} {name!r}:", markup=False, soft_wrap=True)
     for file in made.files:
         out.print(f"  {file}", markup=False, soft_wrap=True)
     for file in made.joined:

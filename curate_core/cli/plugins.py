@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from curate_core.cli.arguments import add_plugins, host_of
+from curate_core.providers import in_words
 
 if TYPE_CHECKING:
     from curate_core.host import Host
-    from curate_core.providers import Provider
 
 
 def configure(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
@@ -79,7 +79,9 @@ def _show(host: Host, failures: dict[str, str], arguments: argparse.Namespace) -
 
     out = console()
     shown = [] if arguments.quiet else [provider for plugin in host.plugins for provider in plugin.providers]
-    widths = [max((len(text) for text in column), default=0) for column in ([_kind(p) for p in shown], [p.name for p in shown])]
+    widths = [
+        max((len(text) for text in column), default=0) for column in ([f"  {in_words(p.kind)}" for p in shown], [p.name for p in shown])
+    ]
     colours = {"loaded": GOOD, "broken": BAD, "blocked": WEAK}
     for plugin in host.plugins:
         said = f": {plugin.reason}" if plugin.reason else ""
@@ -89,12 +91,12 @@ def _show(host: Host, failures: dict[str, str], arguments: argparse.Namespace) -
             rows = table("", "", "")
             rows.columns[0].min_width, rows.columns[1].min_width = widths  # one grid for all plugins
             for provider in plugin.providers:
-                rows.add_row(Text(_kind(provider), WEAK), Text(provider.name, MARK), Text(provider.summary))
+                rows.add_row(Text(f"  {in_words(provider.kind)}", WEAK), Text(provider.name, MARK), Text(provider.summary))
             out.print(rows)
     for offers in host.conflicts():
         provider = offers[0].provider
         names = " or ".join(repr(offer.qualified) for offer in offers)
-        out.print(Text(f"several offer the {_kind(provider).strip()} {provider.name!r}: write {names} in specs", BAD), soft_wrap=True)
+        out.print(Text(f"several offer the {in_words(provider.kind)} {provider.name!r}: write {names} in specs", BAD), soft_wrap=True)
     for name, reason in failures.items():
         out.print(Text(f"{name}: {reason}", BAD), soft_wrap=True)
     broken = [plugin.distribution for plugin in host.plugins if plugin.status == "broken"]
@@ -103,7 +105,3 @@ def _show(host: Host, failures: dict[str, str], arguments: argparse.Namespace) -
         out.print(Text(f"{', '.join(broken)} {what} nothing.", BAD))
     elif arguments.check and not failures:
         out.print(Text("All components can be imported.", GOOD))
-
-
-def _kind(provider: Provider) -> str:
-    return "  " + provider.kind.replace("_", " ").replace("roi", "ROI")

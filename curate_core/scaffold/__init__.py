@@ -15,7 +15,7 @@ from curate_core import __version__
 from curate_core.errors import RequestError, nearest
 from curate_core.host import Host
 from curate_core.kinds import HOOK_API
-from curate_core.providers import KIND_NAMES, NAME
+from curate_core.providers import KIND_NAMES, NAME, in_words, name_like, one
 from curate_core.scaffold.joining import joined, repository_of
 
 PREFIX = "curate-"
@@ -92,7 +92,7 @@ def new_plugin(name: str, kind: str, into: Path, host: Host) -> Made:
     kind = kind.replace("-", "_")
     if kind not in KIND_NAMES:
         message = f"there is no kind {kind!r}"
-        raise RequestError(message, where="--kind", hint=nearest(kind, KIND_NAMES))
+        raise RequestError(message, where="--kind", hint=nearest(kind.replace("_", "-"), [known.replace("_", "-") for known in KIND_NAMES]))
     name = name.removeprefix(PREFIX)
     check_name(name, kind, host)
     into = Path(os.path.abspath(into))
@@ -128,8 +128,8 @@ def check_name(name: str, kind: str, host: Host) -> None:
         RequestError: it is refused.
     """
     if not NAME.fullmatch(name) or len(name) > MAX_NAME:
-        better = re.sub(r"[^a-z0-9]+", "-", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name).lower()).strip("-")[:MAX_NAME].strip("-")
-        hint = f"did you mean {better!r}?" if NAME.fullmatch(better) else "such as hot-spots"
+        better = name_like(name)[:MAX_NAME].rstrip("-")
+        hint = f"did you mean {better!r}?" if better else "such as hot-spots"
         message = f"{name!r} cannot name a plugin: up to {MAX_NAME} lower-case letters and digits, words joined by hyphens, a letter first"
         raise RequestError(message, hint=hint)
     if name in RESERVED:
@@ -140,7 +140,7 @@ def check_name(name: str, kind: str, host: Host) -> None:
         raise RequestError(message, hint="choose another name")
     taken = [offer for offer in host.offers(kind) if offer.provider.name == name]
     if taken:
-        message = f"{taken[0].distribution} has a {kind.replace('_', ' ').replace('roi', 'ROI')} {name!r} already"
+        message = f"{taken[0].distribution} has {one(kind)} {name!r} already"
         raise RequestError(message, hint="choose another name")
     if kind == "command":
         from importlib import import_module
@@ -178,7 +178,6 @@ def package_files(name: str, kind: str, repository: Path | None) -> dict[str, st
     """Path in the package's folder -> content."""
     sort, package = SORTS[kind], f"curate_{name.replace('-', '_')}"
     suffix = f".{name.replace('-', '')}"
-    words = "ROI finder" if kind == "roi_finder" else kind
     values = {
         "name": name,
         "distribution": f"{PREFIX}{name}",
@@ -186,7 +185,7 @@ def package_files(name: str, kind: str, repository: Path | None) -> dict[str, st
         "module": sort.module,
         "cls": class_name(name, kind),
         "kind": kind,
-        "words": words,
+        "words": in_words(kind),
         "summary": sort.summary,
         "suffix": suffix,
         "suffixes": f', suffixes=("{suffix}",)' if kind == "reader" else "",
@@ -205,7 +204,7 @@ def package_files(name: str, kind: str, repository: Path | None) -> dict[str, st
     files = {
         "pyproject.toml": filled("pyproject.toml"),
         "README.md": filled("README.md"),
-        f"src/{package}/__init__.py": f'"""The {words} {name} for curate."""\n',
+        f"src/{package}/__init__.py": f'"""The {in_words(kind)} {name} for curate."""\n',
         f"src/{package}/plugin.py": filled("plugin.py"),
         f"src/{package}/{sort.module}.py": filled(f"{kind}.py"),
         f"src/{package}/py.typed": "",

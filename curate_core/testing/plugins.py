@@ -143,7 +143,8 @@ class PluginTests:
                 if not field.init:
                     continue
                 doc = info_of(field).doc
-                assert doc.strip(), f"{name}: option {field.name!r} is not documented; declare it with curate_core.option(doc=...)"
+                how = "declare it with curate_core.option(doc=...), or describe it under Args: in the docstring of a function"
+                assert doc.strip(), f"{name}: option {field.name!r} is not documented; {how}"
                 assert field.name in hints, f"{name}: option {field.name!r} has no type"
 
     def test_defaults_are_values_of_their_options(self) -> None:

@@ -108,23 +108,31 @@ BROKEN = {
     "hook raises": (HEAD + "@hookimpl\ndef curate_register_readers():\n    raise KeyError('x')", r"KeyError: 'x' \(plugin.py, line 5\)"),
     "hook gives text": (
         HEAD + "@hookimpl\ndef curate_register_readers():\n    return 'mrc'",
-        "TypeError: curate_register_readers must give Provider objects, not str",
+        "curate_register_readers must give Provider objects, not str",
     ),
     "hook gives one": (
         HEAD + "@hookimpl\ndef curate_register_readers():\n    return Provider('reader', 'x', 'X.', 'a:B')",
-        r"TypeError: curate_register_readers must give Provider objects one by one \(yield\), not Provider",
+        r"curate_register_readers must give Provider objects one by one, not Provider \(write yield before Provider\(...\)\)",
+    ),
+    "hook gives nothing": (
+        HEAD + "@hookimpl\ndef curate_register_readers():\n    Provider('reader', 'x', 'X.', 'a:B')",
+        r"curate_register_readers gave nothing \(write yield before Provider\(...\)\)",
     ),
     "hook gives numbers": (
         HEAD + "@hookimpl\ndef curate_register_readers():\n    yield 5",
-        "TypeError: curate_register_readers must give Provider objects, not int",
+        "curate_register_readers must give Provider objects, not int",
     ),
     "another kind": (
         HEAD + "@hookimpl\ndef curate_register_readers():\n    yield Provider('writer', 'x', 'X.', 'a:B')",
-        "ValueError: curate_register_readers gave 'x' of kind 'writer'",
+        r"curate_register_readers gave 'x' of kind 'writer' \(yield it from curate_register_writers\)",
+    ),
+    "no kind at all": (
+        HEAD + "@hookimpl\ndef curate_register_readers():\n    yield Provider('readers', 'x', 'X.', 'a:B')",
+        "kind 'readers' is not one of source, reader, .*, command",
     ),
     "badly described": (
         HEAD + "@hookimpl\ndef curate_register_readers():\n    yield Provider('reader', 'X', '', 'ab', ('mrc',))",
-        "name 'X' must be lower case words joined by hyphens; X: the summary must be one line; "
+        r"name 'X' must be lower case words joined by hyphens \(did you mean 'x'\?\); X: the summary must be one line; "
         "X: target 'ab' must look like 'package.module:Class'; X: suffix 'mrc' must be lower case and start with a dot",
     ),
     "rubbish in a provider": (
@@ -133,11 +141,15 @@ BROKEN = {
     ),
     "rubbish in suffixes": (
         HEAD + "@hookimpl\ndef curate_register_readers():\n    yield Provider('reader', 'x', 'X.', 'a:B', 7)",
-        r"TypeError: 'int' object is not iterable \(plugin.py, line 5\)",
+        r"x: suffixes must be texts, such as \('.mrc',\), not 7",
+    ),
+    "one text for all suffixes": (
+        HEAD + "@hookimpl\ndef curate_register_readers():\n    yield Provider('reader', 'x', 'X.', 'a:B', '.mrc')",
+        r"x: suffixes must be a tuple: write suffixes=\('.mrc',\)",
     ),
     "one name twice": (
         HEAD + "@hookimpl\ndef curate_register_readers():\n    return [Provider('reader', 'x', 'X.', 'a:B')] * 2",
-        "reader 'x' is offered twice",
+        "the reader 'x' is offered twice",
     ),
     "misspelt hook": (
         HEAD + "@hookimpl\ndef curate_register_reader():\n    yield Provider('reader', 'x', 'X.', 'a:B')",
@@ -153,7 +165,11 @@ BROKEN = {
     ),
     "hook with arguments": (
         HEAD + "@hookimpl\ndef curate_register_readers(config):\n    return []",
-        r"(?s)PluginValidationError: Plugin 'curate-a:main' for hook 'curate_register_readers'.*",
+        r"curate_register_readers takes config: registering hooks take no arguments \(write def curate_register_readers\(\):\)",
+    ),
+    "event with an argument that is not told": (
+        HEAD + "@hookimpl\ndef curate_run_finished(sumary):\n    pass",
+        r"curate_run_finished takes 'sumary', which the event does not tell \(did you mean 'summary'\?\)",
     ),
 }
 
@@ -172,6 +188,13 @@ def test_a_broken_plugin_is_explained(what, install, healthy):
         host.find("roi_finder", "curate-a:dots")
     message = f"the ROI finder 'curate-a:dots' is not there: plugin curate-a is broken: {plugin.reason}"
     assert (caught.value.message, caught.value.hint) == (message, "see curate plugins")
+
+
+def test_a_hook_may_have_nothing_to_offer_today(install):
+    """An empty list is an answer (a library is missing, say); only None is a forgotten yield."""
+    source = good("curate_a", "dots") + "@hookimpl\ndef curate_register_readers(config=None):\n    return []\n"
+    host = Host([install("curate-a", source)])
+    assert status(host, "curate-a").status == "loaded", status(host, "curate-a").reason
 
 
 def test_all_of_a_plugins_providers_or_none(install):

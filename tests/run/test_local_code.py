@@ -48,7 +48,47 @@ READER = '''
 
     @hookimpl
     def curate_register_readers():
-        yield Provider("reader", "rows", "Numbers in rows.", f"{__name__}:Rows", suffixes=(".rows",))
+        yield Provider("reader", "rows", "Numbers in rows.", Rows, suffixes=(".rows",))
+'''
+ROWS = '''
+    import numpy as np
+    import curate_core
+
+    @curate_core.reader("rows", suffixes=(".rows",))
+    def rows(source, context):
+        """Numbers in rows."""
+        array = np.loadtxt(source.files[0], dtype=np.uint8, ndmin=2)
+        return curate_core.Image(array, curate_core.Grid.from_spacing(array.shape, "yx"))
+'''
+STEPS = '''
+    import numpy as np
+    import curate_core
+    from curate_core import option
+
+    @curate_core.preprocessor("negative")
+    def negative(case, context):
+        """Swap dark and bright."""
+        image = case.image()
+        return case.with_layers({"image": image.with_array(curate_core.MapArray(image.array, np.invert, image.dtype))})
+
+    @curate_core.transform("halve")
+    def halve(batch, context, by: int = option(default=2, ge=1)):
+        """Divide values.
+
+        Args:
+            by: the divisor.
+        """
+        return batch.with_array("image", batch.array() // by)
+
+    @curate_core.filter("bright")
+    def bright(batch, context, least: float):
+        """Keep bright samples.
+
+        Args:
+            least: the least mean.
+        """
+        means = np.array([sample.mean() for sample in batch.array()])
+        return curate_core.Verdict(means >= least, score=means)
 '''
 
 
@@ -178,9 +218,10 @@ def test_a_moved_folder_is_up_to_date(place):
     moved.rename(place)
 
 
-def test_a_reader_in_a_file_is_found_by_its_suffix(place, capsys, monkeypatch):
+@pytest.mark.parametrize("code", [READER, READER.replace(" Rows, s", ' f"{__name__}:Rows", s'), ROWS], ids=["class", "target", "function"])
+def test_a_reader_in_a_file_is_found_by_its_suffix(place, capsys, monkeypatch, code):
     monkeypatch.setenv("COLUMNS", "200")
-    write(place / "my_reader.py", READER)
+    write(place / "my_reader.py", code)
     (place / "b.rows").write_text("1 2\n3 4\n")
     changed = {"plugins": ["./my_reader.py"], "source": {"use": "files", "pattern": "{case}.rows"}, "rois": [{"use": "whole"}]}
     change(place, **changed)
@@ -189,6 +230,47 @@ def test_a_reader_in_a_file_is_found_by_its_suffix(place, capsys, monkeypatch):
     assert main(["why", str(place / "b.rows"), "--plugin", str(place / "my_reader.py")]) == 0
     assert "my_reader.py:rows" in capsys.readouterr().out
     assert main(["why", str(place / "b.rows")]) == 1
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_functions_of_several_kinds_make_a_run(place, workers):
+    write(place / "my_rois.py", STEPS)
+    steps = {"preprocess": [{"use": "negative"}], "transform": [{"use": "halve"}], "filter": [{"use": "bright", "least": 110}]}
+    change(place, rois=[{"use": "grid", "size": 4}], **steps)
+    assert curate_core.run(place / "spec.json", allow_local_code=True, workers=workers).written == 2
+    top = (255 - np.arange(64, dtype=np.uint8).reshape(8, 8)) // 2
+    kept = [sample["image"] for sample in curate_core.open(place / "out")]
+    np.testing.assert_array_equal(kept, [top[:4, :4], top[:4, 4:]])  # their means are 113.3 and 111.3, of the others 97.3 and 95.3
+    dropped = [json.loads(line) for line in (place / "out" / "dropped.jsonl").read_text().splitlines()]
+    assert [(row["step"], row["score"]) for row in dropped] == [("bright", float(tile.mean())) for tile in (top[4:, :4], top[4:, 4:])]
+
+
+def test_a_change_of_one_function_is_seen_by_its_file(place):
+    """The version of each component is its file's hash: what the filter decided is decided again, the samples that stay are the same."""
+    write(place / "my_rois.py", STEPS)
+    change(place, rois=[{"use": "grid", "size": 4}], filter=[{"use": "bright", "least": 20}])
+
+    def ran():
+        summary = curate_core.run(place / "spec.json", allow_local_code=True)
+        return summary.units_done > 0, summary.written
+
+    assert ran() == (True, 2)
+    assert ran() == (False, 2)
+    write(place / "my_rois.py", STEPS.replace("means >= least", "means < least"))
+    assert ran() == (True, 2)
+    assert curate_core.open(place / "out")[0]["image"][0, 0] == 0
+
+
+def test_a_reader_of_a_file_outside_of_it_is_refused(place):
+    """Another import of the file would be code that no key knows of."""
+    write(place / "my_rois.py", READER.replace(" Rows, s", ' "my_rois:Rows", s'))
+    [said] = mistakes(place)
+    hint = 'offer a class of the file, and name it without quotes: Provider("reader", "rows", "What it does.", Rows)'
+    assert said == f"plugins.0: './my_rois.py': the reader 'rows' is 'my_rois:Rows', outside of the file ({hint})"
+    write(place / "my_rois.py", READER.replace(" Rows, s", ' "curate_core.builtin.npy:NpyReader", s').replace("class Rows", "class Lines"))
+    [said] = mistakes(place)
+    assert "is 'curate_core.builtin.npy:NpyReader', outside of the file (offer a class of the file, and name it without quotes" in said
+    assert said.endswith(", Lines))")
 
 
 def test_schema_and_plugins_know_its_components(place, capsys):
@@ -231,7 +313,12 @@ def test_a_name_that_an_installed_plugin_has_must_be_told_apart(place):
         ("value = 1\n", "'./my_rois.py' brings no component (decorate a function with @curate_core.roi_finder(\"name\")"),
         (
             "import curate_core\n\nclass Mine(curate_core.RoiFinder):\n    pass\n",
-            "'./my_rois.py' brings no component (Mine has no name yet: offer it with a hook",
+            "'./my_rois.py' brings no component (Mine has no name yet: write @hookimpl, def curate_register_roi_finders(): "
+            'yield Provider("roi_finder", "my-name", "What it does.", Mine))',
+        ),
+        (
+            "import curate_core\n\nclass Mine(curate_core.Writer):\n    pass\n",
+            "'./my_rois.py' brings no component (Mine is a writer, which only an installed plugin can bring)",
         ),
         (
             "import curate_core\n\n@curate_core.roi_finder('x')\ndef find(context, case):\n    pass\n",
@@ -239,11 +326,11 @@ def test_a_name_that_an_installed_plugin_has_must_be_told_apart(place):
         ),
         (
             "import curate_core\n\n@curate_core.roi_finder('Hot Spots')\ndef find(case, context):\n    pass\n",
-            "'./my_rois.py': name 'Hot Spots' must be lower case words joined by hyphens",
+            "'./my_rois.py': name 'Hot Spots' must be lower case words joined by hyphens (did you mean 'hot-spots'?)",
         ),
         (
             CORNER + CORNER.replace("def corner", "def again").replace("import pathlib\n", "", 1),
-            "'./my_rois.py': the roi_finder 'corner' is there twice",
+            "'./my_rois.py': the ROI finder 'corner' is there twice",
         ),
         (
             "from curate_core import Provider, hookimpl\n\n@hookimpl\ndef curate_register_writers():\n    yield Provider('writer', 'w', 'W.', 'a:B')\n",
@@ -251,11 +338,23 @@ def test_a_name_that_an_installed_plugin_has_must_be_told_apart(place):
         ),
         (
             "from curate_core import hookimpl\n\n@hookimpl\ndef curate_register_reader():\n    pass\n",
-            "'./my_rois.py' failed with PluginError: there is no hook 'curate_register_reader' (did you mean 'curate_register_readers'?)",
+            "'./my_rois.py': there is no hook 'curate_register_reader' (did you mean 'curate_register_readers'?)",
         ),
         (
             "from curate_core import hookimpl\n\n@hookimpl\ndef curate_register_readers():\n    return 3\n",
-            "curate_register_readers must give Provider objects one by one (yield), not int",
+            "'./my_rois.py': curate_register_readers must give Provider objects one by one, not int (write yield before Provider(...))",
+        ),
+        (
+            "from curate_core import Provider, hookimpl\n\n@hookimpl\ndef curate_register_readers():\n    Provider('reader', 'r', 'R.', 'a:B')\n",
+            "'./my_rois.py': curate_register_readers gave nothing (write yield before Provider(...))",
+        ),
+        (
+            "from curate_core import hookimpl\n\n@hookimpl\ndef curate_register_readers(host):\n    return []\n",
+            "'./my_rois.py': curate_register_readers takes host: registering hooks take no arguments (write def curate_register_readers():)",
+        ),
+        (
+            "from curate_core import hookimpl\n\n@hookimpl\ndef curate_run_finished(summary):\n    pass\n",
+            "'./my_rois.py': curate_run_finished is an event, of which only installed plugins hear (curate new-plugin makes a package)",
         ),
     ],
 )

@@ -94,6 +94,18 @@ def test_a_hook_without_its_mark(desk):
     assert "curate_register_readers is not marked as a hook (write @hookimpl above it)" in desk("plugins")[1]
 
 
+def test_a_hook_without_its_yield(desk):
+    desk.plugin("toytext", "reader", plugin=("yield Provider(", "Provider("))
+    code, said = desk("plugins", "--check")
+    assert code == 1
+    assert "broken: curate_register_readers gave nothing (write yield before Provider(...))" in said
+
+
+def test_suffixes_that_are_one_text(desk):
+    desk.plugin("toytext", "reader", plugin=('suffixes=(".toytext",)', 'suffixes=".toytext"'))
+    assert "broken: toytext: suffixes must be a tuple: write suffixes=('.toytext',)" in desk("plugins")[1]
+
+
 def test_a_misspelt_target(desk):
     desk.plugin("toytext", "reader", plugin=("ToytextReader", "ToyTextReader"))
     code, said = desk("plugins", "--check")
@@ -273,6 +285,7 @@ def test_the_tutorials_table_has_these_words():
         "division by zero (plugin.py, line 9)",
         "written for plugin API 2 (CURATE_HOOK_API), this curate has 1",
         "(it has 'opn': is that meant?)",
+        "curate_register_readers gave nothing (write yield before Provider(...))",
         "which is called with (self, source, context)",
         "in plugin.py?)",
         "has an option 'size' of type dict, which no value of a spec can have",

@@ -91,7 +91,7 @@ def test_classes_have_names_that_are_free(name, kind, expected):
         ("core", "filter", "'core' is a name of curate's own", "choose another"),
         ("grid", "roi-finder", "curate-core has a ROI finder 'grid' already", "choose another name"),
         ("run", "command", "curate has a command 'run' already", "choose another name"),
-        ("spots", "finder", "there is no kind 'finder'", "did you mean 'roi_finder'?"),
+        ("spots", "finder", "there is no kind 'finder'", "did you mean 'roi-finder'?"),
     ],
 )
 def test_names_that_cannot_be(tmp_path, host, name, kind, message, hint):
@@ -190,11 +190,11 @@ def test_the_command_says_what_to_do_next(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     assert main(["new-plugin", "hotspots", "--kind", "roi-finder"]) == 0
     said = capsys.readouterr().out
-    assert "curate-hotspots holds a plugin with the roi-finder 'hotspots':" in said
+    assert "curate-hotspots holds a plugin with the ROI finder 'hotspots':" in said
     assert "pip install -e 'curate-hotspots[test]'" in said
     assert main(["new-plugin", "hotspots", "--kind", "roi-finder"]) == 2
     assert "curate-hotspots: it is there already" in capsys.readouterr().err.replace(f"{tmp_path}/", "")
-    assert main(["new-plugin", "other", "--kind", "roi-finder", "-q", "--into", "here"]) == 0
+    assert main(["new-plugin", "other", "--kind", "roi_finder", "-q", "--into", "here"]) == 0
     assert capsys.readouterr().out == ""
     assert (tmp_path / "here" / "curate-other" / "README.md").is_file()
 

@@ -146,6 +146,7 @@ def test_undocumented_option(failures):
     failed = failures(rois=ROIS.replace('option(doc="Edge of the box in voxels.", ge=1)', "attrs.field(default=3)"))
     assert set(failed) == {"test_options_are_documented"}
     expected = "roi_finder:corner: option 'size' is not documented; declare it with curate_core.option(doc=...)"
+    expected += ", or describe it under Args: in the docstring of a function"
     assert failed["test_options_are_documented"] == f"AssertionError: {expected}"
 
 
