@@ -25,6 +25,7 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 exclude_patterns = ["_build"]
+smartquotes_action = "qe"  # two hyphens begin an option
 html_theme = "furo"
 html_title = "curate"
 html_static_path = ["_static"]

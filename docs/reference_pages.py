@@ -216,10 +216,10 @@ def _commands() -> str:
 
 
 class _Fixed(argparse.HelpFormatter):
-    """As wide on every machine."""
+    """As wide on every machine, and no wider than a page."""
 
     def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=32, width=110)
+        super().__init__(prog, max_help_position=32, width=92)
 
 
 def _plugin_pages() -> Iterator[tuple[str, str]]:
