@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 NDArray = npt.NDArray[Any]
+"""A numpy array of any dtype."""
+
 Box = tuple[slice, ...]
 """One slice with plain start and stop for every axis, array order."""
 

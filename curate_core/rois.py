@@ -81,7 +81,7 @@ class View:
 
     @property
     def shape(self) -> NDArray:
-        """(n, d) int64: voxels of each box along each of ``axes``, before ``drop``."""
+        """Voxels of each box along each of ``axes``, before ``drop``: (n, d) int64."""
         return self.stop - self.start
 
     def take(self, rows: Any) -> View:

@@ -70,6 +70,19 @@ class Run:
                 self.muted.append(heard.plugin)
                 _log.warning("the listener %s failed at %s and is left out: %s: %s", heard.plugin_name, event, type(error).__name__, error)
 
+    @contextmanager
+    def _told(self, cases: int) -> Iterator[None]:
+        """Listeners hear that the run begins, and of what stops it; its good end they are told by whoever knows what came of it."""
+        self._tell("curate_run_started", name=self.spec.name, output=str(self.output), total_units=cases)
+        try:
+            yield
+        except BaseException as error:
+            self._tell_end(stopped=f"{type(error).__name__}: {error}".removesuffix(": "))
+            raise
+
+    def _tell_end(self, **how: str) -> None:
+        self._tell("curate_run_finished", summary={"name": self.spec.name, "counts": dict(self.counts), **how})
+
     def _flush_quietly(self, journal: Journal) -> None:
         """Keep what was done, whatever stopped the run."""
         with suppress(OSError):  # the disk is full: these parts will be made again
@@ -89,18 +102,18 @@ class Run:
 
     def _rounds(self, journal: Journal, sources: Sequence[CaseSource], earlier: Sequence[Earlier]) -> Summary:
         there = frozenset(journal.parts)
-        with self._session() as (bench, session):
-            before = earlier_states(earlier, bench.parts)
-            known = {e.source.id for e in earlier}
-            resident: dict[str, int] = {}
-            new = self._fingerprint(session, journal, [case for case in sources if case.id not in known], resident)
-            states = [*before, *new]
-            rounds = Rounds(bench, journal, states, resident=resident)
-            self._tell("curate_run_started", name=self.spec.name, output=str(self.output), total_units=len(states))
-            while units := rounds.looked_at(rounds.ready()):
-                self._round(session, rounds, journal, units)
-        journal.flush()
-        return self._commit(bench, journal, rounds, there)
+        known = {e.source.id for e in earlier}
+        added = [case for case in sources if case.id not in known]
+        with self._told(len(earlier) + len(added)):
+            with self._session() as (bench, session):
+                before = earlier_states(earlier, bench.parts)
+                resident: dict[str, int] = {}
+                new = self._fingerprint(session, journal, added, resident)
+                rounds = Rounds(bench, journal, [*before, *new], resident=resident)
+                while units := rounds.looked_at(rounds.ready()):
+                    self._round(session, rounds, journal, units)
+            journal.flush()
+            return self._commit(bench, journal, rounds, there)
 
     def _fingerprint(
         self, session: EngineSession, journal: Journal, sources: Sequence[CaseSource], resident: dict[str, int]

@@ -229,6 +229,12 @@ def spec_schema(host: Host) -> tuple[Schema, list[str]]:
     return schema, left_out
 
 
+def options_schema(cls: type[Component]) -> Schema:
+    """The JSON Schema of the options of one component, such as an importer, which specs do not name."""
+    made = _Types()
+    return {**made.options(cls), "$defs": made.definitions}
+
+
 def _usable(host: Host, kind: str, left_out: list[str]) -> list[tuple[Offer, tuple[str, ...], type[Component]]]:
     """The components of a kind that load, each with the names that a spec may give it."""
     offers = host.offers(kind)
@@ -246,17 +252,22 @@ def _usable(host: Host, kind: str, left_out: list[str]) -> list[tuple[Offer, tup
 
 def _step(kind: str, components: Iterable[tuple[Offer, tuple[str, ...], type[Component]]], made: _Types) -> Schema:
     """The schema of one step: ``use`` says which options follow."""
-    words, branches = [], []
+    words: list[tuple[str, str]] = []
+    branches = []
     if kind == "reader":
-        words.append(AUTO)
+        words.append((AUTO, "The reader that claims the file."))
         branches.append(_branch([AUTO], _only_common({"type": "object", "description": "The reader that claims the file."})))
     for offer, names, cls in components:
         options = made.options(cls, templates=kind in TEMPLATED_KINDS)
         made.definitions[f"{kind}.{offer.qualified}"] = _only_common(options)
-        words += names
+        words += [(name, offer.provider.summary) for name in names]
         branches.append(_branch(names, {"$ref": f"#/$defs/{kind}.{offer.qualified}"}))
     when = {"type": "object", "maxProperties": 0} if kind in ("source", "engine") else WHEN
-    use = {"enum": words, "description": "The component."}
+    use = {
+        "enum": [word for word, _ in words],
+        "enumDescriptions": [summary for _, summary in words],  # no keyword of the standard: editors show it while they complete
+        "description": "The component.",
+    }
     return {"type": "object", "properties": {"use": use, "when": when}, "required": ["use"], "allOf": branches}
 
 

@@ -45,5 +45,5 @@ class Summary:
 
     @property
     def exit_code(self) -> int:
-        """0: complete; 1: something is in quarantine."""
+        """0 when all is complete, 1 when something is in quarantine."""
         return 1 if self.quarantined_cases or self.quarantined_samples else 0

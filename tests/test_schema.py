@@ -122,6 +122,16 @@ def test_every_component_that_specs_can_name_is_in_it(validator):
     assert {"grid", "curate-core:grid"} <= set(uses)
 
 
+def test_every_word_of_use_says_what_it_is(validator):
+    """Editors show it beside the word."""
+    for kind in ("source", "reader", "preprocessor", "roi_finder", "transform", "filter", "writer", "engine"):
+        use = validator.schema["$defs"][kind]["properties"]["use"]
+        said = dict(zip(use["enum"], use["enumDescriptions"], strict=True))
+        for offer in default_host().offers(kind):
+            assert said[offer.qualified] == offer.provider.summary
+        assert all(said.values())
+
+
 RICH = {
     **GOOD,
     "rois": [{"use": "grid", "size": ["{tile}", 8], "planes": ["xy"]}, {"use": "random", "size": 8, "count": 3}, {"use": "whole"}],

@@ -20,6 +20,11 @@ def configure(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
         _add_flags(parser, system)
 
 
+def flag_of(option: str) -> str:
+    """What an option of an importer is called on the command line: ``patch_coords`` -> ``--patch-coords``."""
+    return f"--{option.rstrip('_').replace('_', '-')}"
+
+
 def _add_flags(parser: argparse.ArgumentParser, system: str) -> None:
     import attrs
 
@@ -32,7 +37,7 @@ def _add_flags(parser: argparse.ArgumentParser, system: str) -> None:
     hints = get_type_hints(cls)
     group = parser.add_argument_group(f"options of {system}")
     for field in attrs.fields(cls):
-        flag, info, kind = f"--{field.name.rstrip('_').replace('_', '-')}", info_of(field), hints[field.name]
+        flag, info, kind = flag_of(field.name), info_of(field), hints[field.name]
         common: dict[str, Any] = {"dest": f"option_{field.name}", "help": info.doc, "default": None}
         if kind is bool:
             group.add_argument(flag, action="store_true", **common)

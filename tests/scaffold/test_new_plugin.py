@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shutil
@@ -46,6 +47,18 @@ def test_the_tests_of_every_kind_pass_at_once(tmp_path, host):
     passed = re.search(r"(\d+) passed", done.stdout)
     assert passed is not None
     assert int(passed[1]) > 150
+
+
+@pytest.mark.parametrize("kind", KIND_NAMES)
+def test_templates_import_what_is_public(tmp_path, host, kind):
+    """Whatever a new plugin rests on belongs to the contract."""
+    made = new_plugin("toy", kind, tmp_path, host)
+    for file in made.folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            modules += [name.name for name in node.names] if isinstance(node, ast.Import) else []
+            ours = [module for module in modules if module.partition(".")[0] == "curate_core"]
+            assert set(ours) <= {"curate_core", "curate_core.testing"}, file.name
 
 
 def test_every_kind_has_a_template():

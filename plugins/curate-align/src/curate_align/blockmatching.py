@@ -7,8 +7,7 @@ from typing import Any, ClassVar
 from attrs import frozen
 
 from curate_align.generating import FieldGenerator
-from curate_core import option
-from curate_core.arrays import NDArray
+from curate_core import NDArray, option
 
 
 @frozen

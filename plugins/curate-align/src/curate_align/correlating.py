@@ -8,7 +8,7 @@ import numpy as np
 from attrs import frozen
 from scipy import fft  # noqa: TID253 - this module is imported where fields are made
 
-from curate_core.arrays import NDArray
+from curate_core import NDArray
 
 _BATCH = 1 << 21
 _LEAST_SEEN = 0.25

@@ -13,8 +13,7 @@ from attrs import frozen
 from curate_align.pairs import both_ways, paired
 from curate_align.pairspec import write_pairs
 from curate_align.points import Points, load_points
-from curate_core import Command, RequestError
-from curate_core.arrays import NDArray
+from curate_core import Command, NDArray, RequestError
 from curate_core.jsonfile import parse_json
 
 

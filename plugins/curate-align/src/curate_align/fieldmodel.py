@@ -11,8 +11,7 @@ import numpy as np
 from attrs import frozen
 
 from curate_align.generating import FieldGenerator
-from curate_core import RequestError, StepError, Worker, option
-from curate_core.arrays import NDArray
+from curate_core import NDArray, RequestError, StepError, Worker, option
 
 _SUFFIXES = (".pt2", ".pt", ".ts")
 

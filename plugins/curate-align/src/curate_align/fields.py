@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from curate_core import StepError
-from curate_core.arrays import NDArray
+from curate_core import NDArray, StepError
 
 
 def warp(image: NDArray, field: NDArray, fill: float = 0) -> NDArray:

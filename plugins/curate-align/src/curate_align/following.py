@@ -11,8 +11,7 @@ from attrs import frozen
 from curate_align.fields import scale, translation
 from curate_align.sections import Section, array_of, layer_of
 from curate_align.tomip import mip_of
-from curate_core import Batch, Context, Grid, Image, StepError, Transform, option
-from curate_core.arrays import NDArray
+from curate_core import Batch, Context, Grid, Image, NDArray, StepError, Transform, option
 
 
 @frozen

@@ -10,8 +10,7 @@ import numpy as np
 from attrs import frozen
 
 from curate_align.resampling import resample, shape_at
-from curate_core import Batch, Context, Grid, StepError, Transform, option
-from curate_core.arrays import NDArray
+from curate_core import Batch, Context, Grid, NDArray, StepError, Transform, option
 from curate_core.batch import GridOf
 
 

@@ -10,8 +10,8 @@ from attrs import frozen
 
 from curate_align.ongrid import Chosen
 from curate_align.tomip import on_grid
-from curate_core import Case, Context, LazyArray, Preprocessor, StepError, option
-from curate_core.arrays import ArrayLike, Box, NDArray, absent, read
+from curate_core import ArrayLike, Case, Context, LazyArray, NDArray, Preprocessor, StepError, option, read
+from curate_core.arrays import Box, absent
 
 
 @frozen

@@ -17,8 +17,7 @@ from scipy import ndimage  # noqa: TID253 - this module is imported where fields
 from curate_align.correlating import Pair, shifts_of
 from curate_align.fields import warp
 from curate_align.smoothing import Nodes, noise_of, smoothed, trusted
-from curate_core import option
-from curate_core.arrays import NDArray
+from curate_core import NDArray, option
 
 _LEAST_SIDE = 16
 _USUAL_NOISE = 0.25

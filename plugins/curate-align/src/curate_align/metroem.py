@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from attrs import frozen
 
 from curate_align.pairspec import is_pair_spec, read_pairs
-from curate_core import Importer, RequestError, option
+from curate_core import Importer, Plain, RequestError, option
 from curate_core.errors import nearest
 from curate_core.jsonfile import parse_json
-from curate_core.model import Plain
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 from attrs import frozen
 
-from curate_core import StepError
-from curate_core.arrays import NDArray
+from curate_core import NDArray, StepError
 
 
 @frozen

@@ -8,9 +8,8 @@ import numpy as np
 
 from curate_align.places import corner_of
 from curate_align.taps import Method, Taps, taps
-from curate_core import LazyArray, StepError
-from curate_core.arrays import ArrayLike, Box, NDArray, absent, read
-from curate_core.grid import Grid
+from curate_core import ArrayLike, Grid, LazyArray, NDArray, StepError, read
+from curate_core.arrays import Box, absent
 
 Chosen = Literal["auto", "bilinear", "nearest", "area"]
 _SAME = 1e-4

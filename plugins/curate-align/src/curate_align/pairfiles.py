@@ -11,9 +11,8 @@ from curate_hdf5.lazy import cache_bytes, lazy_array, mapped_at
 from curate_hdf5.links import Fence
 from curate_hdf5.opening import foreign, opened
 
-from curate_core import CaseSource, Context, Grid, Image, LayerSource, Reader, RequestError, Source, SourceError, option
+from curate_core import CaseSource, Context, Grid, Image, LayerSource, Plain, Reader, RequestError, Source, SourceError, option
 from curate_core.arrays import TakeArray, TransposeArray
-from curate_core.model import Plain
 
 NAMES = ("main", "img")
 """What metroem's loader calls the dataset."""

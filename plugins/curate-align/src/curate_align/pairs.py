@@ -12,8 +12,7 @@ from attrs import frozen
 from curate_align.places import corner_of, pixels_of, snapped, steps_of
 from curate_align.points import Points, file_of, load_points
 from curate_align.splits import check_leaks, deal, locations
-from curate_core import Case, Context, Grid, RequestError, RoiFinder, RoiTable, StepError, View, option
-from curate_core.arrays import NDArray
+from curate_core import Case, Context, Grid, NDArray, RequestError, RoiFinder, RoiTable, StepError, View, option
 
 NAME = "x{x}_y{y}_z{z}_{tgt_z}"
 _SHARED = 1e-3

@@ -12,8 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from curate_align.places import numbers
-from curate_core import RequestError
-from curate_core.arrays import NDArray
+from curate_core import NDArray, RequestError
 
 Anchor = Literal["corner", "centre"]
 CORNER, CENTRE = ("x_start", "y_start", "z_start"), ("x", "y", "z")

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from curate_core import Grid, RequestError, StepError
-from curate_core.arrays import NDArray
+from curate_core import Grid, NDArray, RequestError, StepError
 
 FARTHEST = 2.0**52
 """Beyond it, floats hold no fractions."""

@@ -12,8 +12,7 @@ from attrs import frozen
 
 from curate_align.pairspec import is_pair_spec, read_pairs
 from curate_align.places import numbers
-from curate_core import RequestError
-from curate_core.arrays import NDArray
+from curate_core import NDArray, RequestError
 from curate_core.builtin.table import parse_value, read_table
 from curate_core.jsonfile import parse_json
 

@@ -9,8 +9,7 @@ from attrs import frozen
 
 from curate_align.normalizing import measure, normalize
 from curate_align.sections import Section, array_of, layer_of
-from curate_core import Batch, Context, Grid, Image, StepError, Transform, option
-from curate_core.arrays import NDArray
+from curate_core import Batch, Context, Grid, Image, NDArray, StepError, Transform, option
 
 
 @frozen

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from curate_align.taps import METHODS, Method, taps
-from curate_core.arrays import NDArray
+from curate_core import NDArray
 
 
 def resample(values: NDArray, shape: tuple[int, int], method: Method, weights: NDArray | None = None) -> NDArray:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 from attrs import frozen
 
-from curate_core import Batch, Image, StepError
-from curate_core.arrays import Box, NDArray, read
-from curate_core.grid import Grid
+from curate_core import Batch, Grid, Image, NDArray, StepError, read
+from curate_core.arrays import Box
 
 
 @frozen

@@ -9,7 +9,7 @@ from attrs import frozen
 from scipy import interpolate, sparse  # noqa: TID253 - this module is imported where fields are made
 from scipy.sparse.linalg import splu  # noqa: TID253 - likewise
 
-from curate_core.arrays import NDArray
+from curate_core import NDArray
 
 _MEMBRANE = 0.02
 

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from curate_core import StepError
-from curate_core.arrays import NDArray
+from curate_core import NDArray, StepError
 
 _FEW = 1000
 """Boxes that are compared each with each."""

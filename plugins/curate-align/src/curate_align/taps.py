@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from attrs import frozen
 
-from curate_core.arrays import NDArray
+from curate_core import NDArray
 
 Method = Literal["bilinear", "nearest", "area"]
 METHODS: tuple[Method, ...] = ("bilinear", "nearest", "area")

@@ -8,8 +8,7 @@ from typing import ClassVar
 from attrs import frozen
 
 from curate_align.ongrid import Chosen, OnGrid, grid_at
-from curate_core import Case, Context, Grid, Image, Preprocessor, StepError, option
-from curate_core.model import Plain
+from curate_core import Case, Context, Grid, Image, Plain, Preprocessor, StepError, option
 
 
 @frozen

@@ -13,10 +13,8 @@ from curate_hdf5.session import StackSession
 from curate_hdf5.writer import Hdf5Writer
 
 from curate_align.sections import array_of
-from curate_core import Batch, Context, Grid, Piece, Placement, StepError, Writer, WriteSession, option
-from curate_core.arrays import ArrayLike, NDArray
+from curate_core import ArrayLike, Batch, Context, Grid, NDArray, Piece, Placement, Plain, StepError, Writer, WriteSession, option
 from curate_core.batch import GridOf
-from curate_core.model import Plain
 
 _ALL = 1 << 30
 """Longer than any axis: chunks are cut to the array."""

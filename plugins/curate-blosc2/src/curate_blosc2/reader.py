@@ -9,8 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from attrs import frozen
 
-from curate_core import Context, Grid, Image, LayerSource, OpenedArray, Reader, SourceError, option
-from curate_core.model import Plain
+from curate_core import Context, Grid, Image, LayerSource, OpenedArray, Plain, Reader, SourceError, option
 
 _TOLD: dict[str, Any] = {"axes": str, "unit": str, "oriented": bool, "calibrated": bool}
 AXES = {1: "x", 2: "yx", 3: "zyx", 4: "czyx"}

@@ -14,9 +14,7 @@ import msgpack
 import numpy as np
 from blosc2 import blosc2_ext  # noqa: TID253
 
-from curate_core import SourceError
-from curate_core.arrays import ArrayLike, NDArray, read, slabs
-from curate_core.model import Plain
+from curate_core import ArrayLike, NDArray, Plain, SourceError, read, slabs
 
 Codec = Literal["zstd", "lz4", "lz4hc", "zlib", "blosclz"]
 Filter = Literal["auto", "none", "shuffle", "bitshuffle"]

@@ -11,12 +11,10 @@ from attrs import frozen
 
 from curate_blosc2.partition import partition
 from curate_blosc2.storing import Codec, Filter
-from curate_core import Batch, Context, Grid, Placement, StepError, Writer, WriteSession, option
-from curate_core.arrays import ArrayLike, NDArray
+from curate_core import ArrayLike, Batch, Context, Grid, NDArray, Placement, Plain, StepError, Writer, WriteSession, option
 from curate_core.batch import GridOf
 from curate_core.builtin.transforms import cast_checked
 from curate_core.digest import digest_of
-from curate_core.model import Plain
 from curate_core.templates import PathTemplate
 from curate_core.writing import SampleValues, render_paths, unique_in_case
 

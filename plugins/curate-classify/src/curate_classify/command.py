@@ -10,15 +10,19 @@ import attrs
 import numpy as np
 from attrs import frozen
 
-from curate_core import Command, Dataset, RequestError
-from curate_core.arrays import NDArray
+from curate_core import Command, Dataset, NDArray, RequestError
 
 LEAST = 64
 
 
 @frozen
 class TrainClassifier(Command):
-    """Train the informative-patch classifier on labelled samples of a dataset."""
+    """Train the informative-patch classifier on labelled samples of a dataset.
+
+    Example::
+
+        curate train-classifier out/patches --labels labels.csv -o informative --pretrained resnet34.pth
+    """
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument(

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from curate_core import StepError
-from curate_core.arrays import NDArray
+from curate_core import NDArray, StepError
 
 if TYPE_CHECKING:
     import torch

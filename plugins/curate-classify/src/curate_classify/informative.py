@@ -9,8 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from attrs import frozen
 
-from curate_core import Batch, Context, Features, Filter, Verdict, Worker, option
-from curate_core.arrays import NDArray
+from curate_core import Batch, Context, Features, Filter, NDArray, Verdict, Worker, option
 
 _ACTIVATION = 400
 """Bytes that the network holds at once for a pixel of its input, measured: about 20 MB for a patch of 224 x 224."""

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from curate_core import RequestError
-from curate_core.arrays import NDArray
+from curate_core import NDArray, RequestError
 
 WORDS = {"good": 1, "informative": 1, "1": 1, "bad": 0, "uninformative": 0, "0": 0, "none": -1, "": -1}
 """Label -> 1: stays, 0: goes, -1: not labelled."""

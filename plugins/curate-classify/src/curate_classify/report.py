@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from curate_classify.labels import roc_curve
-from curate_core.arrays import NDArray
+from curate_core import NDArray
 
 _WORST = 24
 _BINS = np.linspace(0, 1, 21)

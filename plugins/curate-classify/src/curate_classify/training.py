@@ -15,7 +15,7 @@ from curate_classify.images import normalised, scaled, to_input
 from curate_classify.labels import auroc
 from curate_classify.resnet import ResNet34
 from curate_classify.weights import load_backbone
-from curate_core.arrays import NDArray
+from curate_core import NDArray
 
 
 @frozen

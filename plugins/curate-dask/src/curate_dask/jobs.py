@@ -12,7 +12,7 @@ from typing import Any
 
 from attrs import define, field
 
-from curate_core.errors import RequestError, RunError
+from curate_core import RequestError, RunError
 
 ASK = 2.0
 """Seconds between two looks at the queue, while jobs are there of which no worker has come."""

@@ -16,7 +16,7 @@ from contextlib import suppress
 
 from attrs import define, field
 
-from curate_core.errors import RunError
+from curate_core import RunError
 
 _PATIENCE = 1.0
 """Seconds that a worker has to end by itself."""

@@ -21,9 +21,9 @@ from typing import Any
 
 from attrs import define, field
 
+from curate_core import EngineSession, Outcome, RunError, StepError, Unit, Worker
 from curate_core.builtin.local import attempt, portable, require
-from curate_core.errors import RunError, StepError
-from curate_core.kinds import EngineSession, Outcome, Unit, Worker, most_of
+from curate_core.kinds import most_of
 
 Work = Callable[[Unit, Worker], Any]
 _DEPTH = 2

@@ -10,10 +10,7 @@ from typing import Any, ClassVar
 
 from attrs import frozen
 
-from curate_core.errors import RequestError
-from curate_core.kinds import Engine, EngineSession
-from curate_core.options import option
-from curate_core.structure import ByteSize
+from curate_core import ByteSize, Engine, EngineSession, RequestError, option
 from curate_dask.engine import tell_dashboard
 from curate_dask.jobs import Jobs
 from curate_dask.session import ClusterSession, Work

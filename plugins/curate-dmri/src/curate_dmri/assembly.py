@@ -9,8 +9,7 @@ import numpy as np
 from curate_hdf5.assembly import assembling
 from curate_hdf5.create import encoded, write_attributes
 
-from curate_core import Piece
-from curate_core.model import Plain
+from curate_core import Piece, Plain
 from curate_dmri.session import TREATMENTS, config_text
 from curate_dmri.stored import text_of
 

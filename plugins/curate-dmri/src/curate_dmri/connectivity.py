@@ -9,9 +9,7 @@ import attrs
 import numpy as np
 from attrs import frozen
 
-from curate_core import Case, Context, Image, Preprocessor, StepError, option
-from curate_core.arrays import NDArray, read
-from curate_core.model import Plain
+from curate_core import Case, Context, Image, NDArray, Plain, Preprocessor, StepError, option, read
 from curate_dmri.streamlines import tractogram
 
 BELONGS = "connectivity_of"

@@ -12,8 +12,8 @@ from curate_hdf5.create import encoded
 from curate_hdf5.handles import Handles
 from curate_hdf5.opening import foreign, opened
 
-from curate_core import Context, Grid, Image, LayerSource, Reader, SourceError, Tractogram, option
-from curate_core.model import Layer, Plain
+from curate_core import Context, Grid, Image, LayerSource, Plain, Reader, SourceError, Tractogram, option
+from curate_core.model import Layer
 from curate_dmri.layout import LISTS, claims, describe, problems
 from curate_dmri.stored import open_group, text_of
 

@@ -8,10 +8,9 @@ from typing import Any, ClassVar, Literal
 
 from attrs import frozen
 
-from curate_core import Importer, RequestError, option
+from curate_core import Importer, Plain, RequestError, option
 from curate_core.errors import nearest
 from curate_core.jsonfile import parse_json
-from curate_core.model import Plain
 from curate_dmri.listing import TRACTOGRAMS
 
 _VOLUME = ("type", "files", "standardization", "std_mask")

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from curate_core.arrays import NDArray
+from curate_core import NDArray
 from curate_dmri.compiled import compiled
 
 

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from curate_core.arrays import NDArray
-from curate_core.model import Plain
+from curate_core import NDArray, Plain
 from curate_dmri.stored import text_of
 
 LISTS = ("training_subjs", "validation_subjs", "testing_subjs")

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from attrs import frozen
 
-from curate_core import Context, Grid, LayerSource, Reader, SourceError, Tractogram, option
-from curate_core.model import Plain
+from curate_core import Context, Grid, LayerSource, Plain, Reader, SourceError, Tractogram, option
 
 if TYPE_CHECKING:
     from curate_dmri.trk import Parsed

@@ -13,10 +13,9 @@ import attrs
 import numpy as np
 from curate_hdf5.create import Groups, Storage, append_to, close_file, create_dataset, create_file, encoded, flush, write_attributes
 
-from curate_core import Batch, Grid, Image, Placement, StepError, Tractogram, WriteSession
-from curate_core.arrays import ArrayLike, CropArray, NDArray, read, slabs
+from curate_core import ArrayLike, Batch, Grid, Image, NDArray, Placement, Plain, StepError, Tractogram, WriteSession, read, slabs
+from curate_core.arrays import CropArray
 from curate_core.digest import digest_of
-from curate_core.model import Plain
 from curate_dmri import kernels
 from curate_dmri.connectivity import BELONGS
 from curate_dmri.space import in_file_order, to_space, transformed, voxel_order

@@ -9,8 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from attrs import frozen
 
-from curate_core import CaseSource, LayerSource, RequestError, Source, option
-from curate_core.model import Plain
+from curate_core import CaseSource, LayerSource, Plain, RequestError, Source, option
 from curate_core.structure import Mistakes, structure
 from curate_dmri.listing import check_pattern, files_of, is_tractogram, read_list
 

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from curate_core import Grid
-from curate_core.arrays import ArrayLike, NDArray, read
+from curate_core import ArrayLike, Grid, NDArray, read
 
 SPACES = ("rasmm", "vox", "voxmm")
 _FEW = 1 << 14

@@ -9,11 +9,10 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from attrs import frozen
 
-from curate_core import Case, Context, Image, LazyArray, Preprocessor, Scope, StepError, option
-from curate_core.arrays import ArrayLike, Box, NDArray, nbytes, read
+from curate_core import ArrayLike, Case, Context, Image, LazyArray, NDArray, Plain, Preprocessor, Scope, StepError, option, read
+from curate_core.arrays import Box, nbytes
 from curate_core.context import CASE
 from curate_core.grid import SPATIAL
-from curate_core.model import Plain
 
 SMALLEST = 1e-6
 """A standard deviation below this divides as this (dwi_ml's ``standardize_data``)."""

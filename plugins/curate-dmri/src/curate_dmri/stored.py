@@ -11,8 +11,8 @@ import numpy as np
 from curate_hdf5.create import encoded
 from curate_hdf5.handles import Handles
 
-from curate_core import Grid, LazyArray, SourceError, Tractogram
-from curate_core.arrays import ArrayLike, Box, NDArray, read
+from curate_core import ArrayLike, Grid, LazyArray, NDArray, SourceError, Tractogram, read
+from curate_core.arrays import Box
 from curate_dmri.space import SPACES, to_space, transformed
 
 

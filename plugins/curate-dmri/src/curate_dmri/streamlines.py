@@ -8,9 +8,7 @@ import attrs
 import numpy as np
 from attrs import frozen
 
-from curate_core import Case, Context, Preprocessor, StepError, Tractogram, option
-from curate_core.arrays import NDArray, read
-from curate_core.model import Plain
+from curate_core import Case, Context, NDArray, Plain, Preprocessor, StepError, Tractogram, option, read
 from curate_dmri import kernels
 from curate_dmri.space import in_file_order, to_space
 

@@ -15,9 +15,7 @@ from attrs import frozen
 from nibabel.streamlines import trk  # noqa: TID253 - this module is imported where the reader works
 from nibabel.streamlines.header import Field  # noqa: TID253
 
-from curate_core import Grid, SourceError
-from curate_core.arrays import NDArray
-from curate_core.model import Plain
+from curate_core import Grid, NDArray, Plain, SourceError
 from curate_dmri.kernels import fill_trk, scan_trk
 
 HEADER_BYTES = 1000

@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from curate_core import Grid, SourceError
-from curate_core.arrays import NDArray
+from curate_core import Grid, NDArray, SourceError
 from curate_dmri.trk import Parsed
 
 _NAME = re.compile(r"(?P<name>[^/]+?)(?:\.(?P<columns>[0-9]+))?\.(?P<dtype>[a-z]+[0-9]+)")

@@ -10,9 +10,7 @@ import attrs
 from attrs import frozen
 from curate_hdf5.handles import Handles
 
-from curate_core import Batch, Context, Piece, StepError, Tractogram, Writer, WriteSession, option
-from curate_core.arrays import ArrayLike, NDArray
-from curate_core.model import Plain
+from curate_core import ArrayLike, Batch, Context, NDArray, Piece, Plain, StepError, Tractogram, Writer, WriteSession, option
 from curate_core.templates import check_relative
 
 

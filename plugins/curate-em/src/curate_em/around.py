@@ -8,9 +8,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from attrs import frozen
 
-from curate_core import Batch, Case, Context, Grid, RoiFinder, RoiTable, StepError, Transform, option
-from curate_core.arrays import NDArray
-from curate_core.kinds import Worker
+from curate_core import Batch, Case, Context, Grid, NDArray, RoiFinder, RoiTable, StepError, Transform, Worker, option
 from curate_em.names import MARK, PLANES
 from curate_em.patches import Patches, read_patches
 

@@ -8,8 +8,7 @@ from typing import ClassVar
 import numpy as np
 from attrs import frozen
 
-from curate_core import Batch, Context, Features, Filter, Scope, StepError, Verdict, option
-from curate_core.arrays import NDArray
+from curate_core import Batch, Context, Features, Filter, NDArray, Scope, StepError, Verdict, option
 from curate_core.kinds import DATASET, SAMPLE
 
 _GIGABYTE = 1_000_000_000

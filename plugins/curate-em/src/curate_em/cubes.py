@@ -9,8 +9,8 @@ from typing import ClassVar
 import numpy as np
 from attrs import frozen
 
-from curate_core import Case, Context, Image, RoiFinder, RoiTable, StepError, option
-from curate_core.arrays import NDArray, nbytes
+from curate_core import Case, Context, Image, NDArray, RoiFinder, RoiTable, StepError, option
+from curate_core.arrays import nbytes
 from curate_core.builtin.tiling import tile_edges
 from curate_em.names import MARK
 from curate_em.padding import Paddings, Unpadded, overview_of, paddings_of

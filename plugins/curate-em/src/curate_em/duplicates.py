@@ -7,8 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from attrs import frozen
 
-from curate_core import Batch, Context, Features, Filter, Scope, StepError, Verdict, option
-from curate_core.arrays import NDArray
+from curate_core import Batch, Context, Features, Filter, NDArray, Scope, StepError, Verdict, option
 from curate_core.kinds import CASE
 
 

@@ -17,7 +17,7 @@ from attrs import frozen
 from numba import types  # noqa: TID253
 from numba.extending import intrinsic  # noqa: TID253
 
-from curate_core.arrays import NDArray
+from curate_core import NDArray
 from curate_em.compiled import compiled
 
 BLOCK = 2048

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from curate_core.arrays import NDArray
+from curate_core import NDArray
 from curate_em.compiled import compiled
 from curate_em.weights import PRECISION_BITS, weights
 

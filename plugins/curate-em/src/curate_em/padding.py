@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from attrs import frozen
 
-from curate_core import Case, Image, StepError
-from curate_core.arrays import ArrayLike, NDArray, box, nbytes, read
+from curate_core import ArrayLike, Case, Image, NDArray, StepError, read
+from curate_core.arrays import box, nbytes
 
 WHOLE_BYTES = 256 << 20
 """Overviews of up to so many bytes are read once, whole; of others only what lies under the cubes that are drawn."""

@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from curate_core import RequestError
-from curate_core.arrays import NDArray
+from curate_core import NDArray, RequestError
 from curate_core.layout import DATASET, MANIFEST
 from curate_em.names import MARK, PLANES, Location, parse_loc
 

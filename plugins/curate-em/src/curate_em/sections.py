@@ -7,8 +7,7 @@ from typing import Literal
 import numpy as np
 from attrs import frozen
 
-from curate_core import Case, Context, Grid, RoiFinder, RoiTable, StepError, option
-from curate_core.arrays import NDArray
+from curate_core import Case, Context, Grid, NDArray, RoiFinder, RoiTable, StepError, option
 from curate_core.builtin.tiling import Edge, boxes_of_grid, sections, tile_edges
 from curate_em.names import IMAGE, MARK, PLANES
 

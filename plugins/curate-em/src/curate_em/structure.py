@@ -15,8 +15,7 @@ from typing import ClassVar
 import numpy as np
 from attrs import frozen
 
-from curate_core import Batch, Context, Features, Filter, StepError, Verdict, option
-from curate_core.arrays import NDArray
+from curate_core import Batch, Context, Features, Filter, NDArray, StepError, Verdict, option
 
 
 @frozen

@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 from attrs import frozen
 
-from curate_core.arrays import NDArray
+from curate_core import NDArray
 
 PRECISION_BITS = 32 - 8 - 2
 

@@ -13,8 +13,7 @@ from typing import Any, cast
 import attrs
 import numpy as np
 
-from curate_core import Piece, StepError
-from curate_core.model import Plain
+from curate_core import Piece, Plain, StepError
 from curate_hdf5.create import Groups, Storage, close_file, create_dataset, create_file, encoded, flush
 from curate_hdf5.opening import open_file
 from curate_hdf5.session import attributes_json, beside

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from curate_core import LazyArray
-from curate_core.arrays import ArrayLike, Box, NDArray, read
+from curate_core import ArrayLike, LazyArray, NDArray, read
+from curate_core.arrays import Box
 
 ANGLE, ROW, COLUMN = 0, 1, 2
 _SLAB = 16 << 20

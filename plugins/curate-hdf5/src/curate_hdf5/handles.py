@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from curate_core import LazyArray
-from curate_core.arrays import ArrayLike, Box, NDArray
+from curate_core import ArrayLike, LazyArray, NDArray
+from curate_core.arrays import Box
 from curate_hdf5.filters import require_filters
 from curate_hdf5.lazy import PATCH_CACHE_BYTES, mapped_at, open_dataset
 from curate_hdf5.opening import open_file

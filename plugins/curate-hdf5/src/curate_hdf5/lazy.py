@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from curate_core import LazyArray, MapArray, OpenedArray, SourceError
-from curate_core.arrays import Box, NDArray
+from curate_core import LazyArray, MapArray, NDArray, OpenedArray, SourceError
+from curate_core.arrays import Box
 from curate_hdf5.create import encoded
 from curate_hdf5.filters import require_filters
 from curate_hdf5.links import Fence

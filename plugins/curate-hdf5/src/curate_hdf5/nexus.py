@@ -8,9 +8,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from attrs import frozen
 
-from curate_core import ByteSize, Context, Image, LayerSource, Reader, SourceError, option
-from curate_core.arrays import NDArray
-from curate_core.model import Plain
+from curate_core import ByteSize, Context, Image, LayerSource, NDArray, Plain, Reader, SourceError, option
 from curate_hdf5 import opening
 from curate_hdf5.frames import Frames, ScanArray
 from curate_hdf5.links import Fence

@@ -10,10 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 from attrs import frozen
 
-from curate_core import Context, Grid, Image, LayerSource, Reader, SourceError, option
-from curate_core.arrays import ArrayLike
+from curate_core import ArrayLike, Context, Grid, Image, LayerSource, Plain, Reader, SourceError, option
 from curate_core.builtin.readers import AXES
-from curate_core.model import Plain
 from curate_hdf5 import opening
 from curate_hdf5.datasets import find_dataset, refusal
 from curate_hdf5.filters import filters_of, require_filters

@@ -10,8 +10,7 @@ import attrs
 import numpy as np
 from attrs import frozen
 
-from curate_core import SourceError
-from curate_core.arrays import NDArray
+from curate_core import NDArray, SourceError
 from curate_hdf5.links import Fence, resolve
 from curate_hdf5.opening import opened
 

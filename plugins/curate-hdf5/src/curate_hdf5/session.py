@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from curate_core import Batch, Grid, Placement, StepError, WriteSession
-from curate_core.arrays import NDArray
-from curate_core.model import Plain
+from curate_core import Batch, Grid, NDArray, Placement, Plain, StepError, WriteSession
 from curate_core.templates import PathTemplate
 from curate_core.writing import SampleValues, render_paths
 from curate_hdf5.create import Groups, Storage, append_to, close_file, create_dataset, create_file, encoded, flush, write_attributes

@@ -10,10 +10,9 @@ import attrs
 import numpy as np
 from attrs import frozen
 
-from curate_core import Batch, Context, Piece, StepError, Writer, WriteSession, option
-from curate_core.arrays import ArrayLike, NDArray, TakeArray
+from curate_core import ArrayLike, Batch, Context, NDArray, Piece, Plain, StepError, Writer, WriteSession, option
+from curate_core.arrays import TakeArray
 from curate_core.builtin.transforms import cast_checked
-from curate_core.model import Plain
 from curate_core.templates import PathTemplate, check_relative
 from curate_core.writing import render_paths, unique_in_case
 from curate_hdf5.create import Storage, chunk_shape

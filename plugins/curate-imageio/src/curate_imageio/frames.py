@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from curate_core import SourceError
-from curate_core.arrays import Box, LazyArray, NDArray
+from curate_core import LazyArray, NDArray, SourceError
+from curate_core.arrays import Box
 from curate_imageio.scan import Scan, open_container
 
 

@@ -17,8 +17,7 @@ import attrs
 import numpy as np
 from attrs import frozen
 
-from curate_core import SourceError
-from curate_core.arrays import NDArray
+from curate_core import NDArray, SourceError
 
 _MICROSECONDS = 1_000_000
 

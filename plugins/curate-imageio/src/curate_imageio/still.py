@@ -9,8 +9,7 @@ from typing import ClassVar, Literal
 
 from attrs import frozen
 
-from curate_core import Context, Grid, Image, LayerSource, OpenedArray, Reader, SourceError, option
-from curate_core.model import Plain
+from curate_core import Context, Grid, Image, LayerSource, OpenedArray, Plain, Reader, SourceError, option
 from curate_imageio.stills import Still, decode, look
 
 

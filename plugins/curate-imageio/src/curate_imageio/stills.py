@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 from attrs import frozen
 
-from curate_core import SourceError
-from curate_core.arrays import NDArray
+from curate_core import NDArray, SourceError
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP")
 ANIMATED = ("PNG", "GIF", "WEBP")

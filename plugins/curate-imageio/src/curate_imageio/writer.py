@@ -9,11 +9,8 @@ from typing import ClassVar
 import numpy as np
 from attrs import frozen
 
-from curate_core import Grid, StepError, option
-from curate_core.arrays import NDArray
-from curate_core.model import Plain, Tractogram
+from curate_core import FileWriter, Grid, NDArray, Plain, StepError, Tractogram, option
 from curate_core.templates import PathTemplate
-from curate_core.writing import FileWriter
 
 _GREY = ("bool", "uint8", "uint16")
 

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from attrs import frozen
 
-from curate_core import Context, Image, LayerSource, OpenedArray, Reader, SourceError, option
-from curate_core.arrays import NDArray
+from curate_core import Context, Image, LayerSource, NDArray, OpenedArray, Reader, SourceError, option
 from curate_core.digest import refuse_special
 from curate_core.patterns import natural_key
 from curate_itk.elements import check_lengths

@@ -11,8 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from attrs import frozen
 
-from curate_core import Grid
-from curate_core.arrays import NDArray
+from curate_core import Grid, NDArray
 
 _AXES = {2: "yx", 3: "zyx", 4: "tzyx"}
 _RAS = np.array([-1.0, -1.0, 1.0])

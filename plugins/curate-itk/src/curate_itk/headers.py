@@ -16,8 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from attrs import frozen
 
-from curate_core import SourceError
-from curate_core.arrays import NDArray
+from curate_core import NDArray, SourceError
 from curate_core.digest import refuse_special
 
 Encoding = Literal["raw", "deflate"]

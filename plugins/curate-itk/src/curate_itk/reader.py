@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from attrs import frozen
 
-from curate_core import Context, Image, LayerSource, OpenedArray, Reader, SourceError
-from curate_core.arrays import LazyArray
-from curate_core.model import Plain
+from curate_core import Context, Image, LayerSource, LazyArray, OpenedArray, Plain, Reader, SourceError
 from curate_itk.headers import Header, check_claim, kind_of, read_header, reading
 
 if TYPE_CHECKING:

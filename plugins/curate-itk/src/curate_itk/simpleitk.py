@@ -12,8 +12,7 @@ import numpy as np
 import SimpleITK  # noqa: TID253 - this module is imported where a component works
 from attrs import frozen
 
-from curate_core import SourceError
-from curate_core.arrays import NDArray
+from curate_core import NDArray, SourceError
 
 sitk: Any = SimpleITK  # half typed: its calls are not checked
 sitk.ProcessObject.SetGlobalWarningDisplay(False)  # what matters of ITK's warnings, we check and report ourselves

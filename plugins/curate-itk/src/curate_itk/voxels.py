@@ -12,8 +12,8 @@ from typing import IO, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from curate_core import SourceError
-from curate_core.arrays import ArrayLike, LazyArray, MapArray, NDArray, OpenedArray, TransposeArray
+from curate_core import ArrayLike, LazyArray, MapArray, NDArray, OpenedArray, SourceError
+from curate_core.arrays import TransposeArray
 from curate_itk.headers import Header, Layout, bad, reading
 
 _CHUNK = 1 << 22

@@ -11,11 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from attrs import frozen
 
-from curate_core import Context, Grid, LayerSource, StepError, option, read
-from curate_core.arrays import NDArray
-from curate_core.model import Plain, Tractogram
+from curate_core import Context, FileWriter, Grid, LayerSource, NDArray, Plain, StepError, Tractogram, option, read
 from curate_core.templates import PathTemplate
-from curate_core.writing import FileWriter
 
 if TYPE_CHECKING:
     from curate_itk.geometry import ItkGeometry

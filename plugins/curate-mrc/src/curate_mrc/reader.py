@@ -12,9 +12,23 @@ from typing import IO, Literal, cast
 import numpy as np
 from attrs import frozen
 
-from curate_core import Context, Grid, Image, LayerSource, OpenedArray, Reader, SourceError, option
-from curate_core.arrays import ArrayLike, Box, LazyArray, MapArray, NDArray, TransposeArray, read
-from curate_core.model import Plain
+from curate_core import (
+    ArrayLike,
+    Context,
+    Grid,
+    Image,
+    LayerSource,
+    LazyArray,
+    MapArray,
+    NDArray,
+    OpenedArray,
+    Plain,
+    Reader,
+    SourceError,
+    option,
+    read,
+)
+from curate_core.arrays import Box, TransposeArray
 from curate_mrc.header import BYTES, DTYPES, HEADER_BYTES, PACKED, RGB, SIGNED_BYTES, Header, HeaderError, parse
 
 RATIOS = {".gz": 1032, ".bz2": 1_300_000}

@@ -10,9 +10,7 @@ import numpy as np
 from attrs import frozen
 from nibabel.spatialimages import HeaderDataError  # noqa: TID253 - this module is imported where the reader works
 
-from curate_core import Grid
-from curate_core.arrays import NDArray
-from curate_core.model import Plain
+from curate_core import Grid, NDArray, Plain
 from curate_nifti.files import bad
 from curate_nifti.header import Header
 

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from attrs import frozen
 
-from curate_core import Context, Image, LayerSource, Reader, SourceError, option
-from curate_core.model import Plain
+from curate_core import Context, Image, LayerSource, Plain, Reader, SourceError, option
 from curate_nifti.files import HeadError, head, header_path, kind
 
 if TYPE_CHECKING:

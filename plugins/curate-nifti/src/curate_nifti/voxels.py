@@ -9,7 +9,8 @@ import attrs
 import numpy as np
 from attrs import frozen
 
-from curate_core.arrays import ArrayLike, LazyArray, MapArray, NDArray, OpenedArray, TransposeArray
+from curate_core import ArrayLike, LazyArray, MapArray, NDArray, OpenedArray
+from curate_core.arrays import TransposeArray
 from curate_nifti.files import bad, damage, reading, stream
 from curate_nifti.header import Header, check_length, too_short
 

@@ -9,8 +9,7 @@ from typing import Any, ClassVar, Literal
 
 from attrs import frozen
 
-from curate_core import CaseSource, LayerSource, RequestError, Role, Source, option
-from curate_core.model import Plain
+from curate_core import CaseSource, LayerSource, Plain, RequestError, Role, Source, option
 from curate_core.patterns import natural_key
 from curate_pet.drawing import SHOWN, Selection, choose
 from curate_pet.tree import Patient, Tree, tree

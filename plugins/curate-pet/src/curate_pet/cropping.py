@@ -8,10 +8,9 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from attrs import frozen
 
-from curate_core import Case, Context, Image, Preprocessor, Scope, StepError, option
-from curate_core.arrays import CropArray, read, slabs
+from curate_core import Case, Context, Image, Plain, Preprocessor, Scope, StepError, option, read, slabs
+from curate_core.arrays import CropArray
 from curate_core.kinds import CASE
-from curate_core.model import Plain
 from curate_pet.grids import difference
 
 

@@ -7,9 +7,8 @@ from typing import Any, cast
 
 from attrs import field, frozen
 
-from curate_core import RequestError
+from curate_core import Plain, RequestError
 from curate_core.errors import nearest
-from curate_core.model import Plain
 
 _INPUTS, _TARGETS = ("inputs", "modalities"), ("targets", "segmentations")
 _PAIR = (*_INPUTS, *_TARGETS, "patients")

@@ -9,8 +9,8 @@ import attrs
 import numpy as np
 from attrs import frozen
 
-from curate_core import Case, Context, Grid, Image, LazyArray, Preprocessor, StepError, option, read
-from curate_core.arrays import ArrayLike, Box, NDArray, TransposeArray
+from curate_core import ArrayLike, Case, Context, Grid, Image, LazyArray, NDArray, Preprocessor, StepError, option, read
+from curate_core.arrays import Box, TransposeArray
 
 
 @frozen

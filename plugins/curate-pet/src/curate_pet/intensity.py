@@ -10,10 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 from attrs import frozen
 
-from curate_core import Case, Context, Image, MapArray, Preprocessor, Scope, StepError, option, read, slabs
-from curate_core.arrays import NDArray
+from curate_core import Case, Context, Image, MapArray, NDArray, Plain, Preprocessor, Scope, StepError, option, read, slabs
 from curate_core.kinds import CASE
-from curate_core.model import Plain
 
 
 def _numbers(image: Image, name: str) -> Image:

@@ -7,8 +7,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from attrs import frozen
 
-from curate_core import Case, Context, RoiFinder, RoiTable, StepError, option, read
-from curate_core.arrays import NDArray
+from curate_core import Case, Context, NDArray, RoiFinder, RoiTable, StepError, option, read
 from curate_pet.boxes import plain_volume, sizes_of
 
 

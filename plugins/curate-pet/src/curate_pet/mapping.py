@@ -9,8 +9,7 @@ import attrs
 import numpy as np
 from attrs import frozen
 
-from curate_core import Grid, StepError
-from curate_core.arrays import NDArray
+from curate_core import Grid, NDArray, StepError
 
 ALIGNED = 1e-3
 """Voxels: grids whose axes part by no more than this from end to end count as parallel."""

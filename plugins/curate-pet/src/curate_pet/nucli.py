@@ -7,10 +7,8 @@ from typing import Any, ClassVar, Literal
 
 from attrs import frozen
 
-from curate_core import RequestError, option
+from curate_core import Importer, Plain, RequestError, option
 from curate_core.errors import nearest
-from curate_core.kinds import Importer
-from curate_core.model import Plain
 from curate_pet.dialect import Entry, entries, expect, numbers, spacing_of
 
 _TOP = ("target_spacing", "resample_to", "patch_size", "src_dir", "save_dir", "patch_coords")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from curate_core.hookspec import hookimpl
-from curate_core.providers import Provider
+from curate_core import Provider, hookimpl
 
 CURATE_HOOK_API = 1
 _HERE = "curate_pet"

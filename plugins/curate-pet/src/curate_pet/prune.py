@@ -8,8 +8,7 @@ from typing import ClassVar
 import numpy as np
 from attrs import frozen
 
-from curate_core import Batch, Context, Features, Filter, Scope, Verdict, option
-from curate_core.arrays import NDArray
+from curate_core import Batch, Context, Features, Filter, NDArray, Scope, Verdict, option
 from curate_core.kinds import CASE
 from curate_pet.pruning import prune
 

@@ -11,7 +11,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from curate_core.arrays import NDArray
+from curate_core import NDArray
 
 MAX_PLACES = 1 << 30
 """Places of a volume to clear in; sparse boxes in a larger one are compared one with another."""

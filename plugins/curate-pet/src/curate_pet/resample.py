@@ -9,10 +9,8 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from attrs import frozen
 
-from curate_core import Case, Context, Grid, Image, Preprocessor, Scope, StepError, option
-from curate_core.arrays import MapArray, NDArray, read, slabs
+from curate_core import Case, Context, Grid, Image, MapArray, NDArray, Plain, Preprocessor, Scope, StepError, option, read, slabs
 from curate_core.kinds import CASE
-from curate_core.model import Plain
 from curate_pet.mapping import ALIGNED, COARSE, Mapping, at_spacing, coarse_axis, mapping, onto
 from curate_pet.resampled import ObliqueArray, Rule, SeparableArray
 

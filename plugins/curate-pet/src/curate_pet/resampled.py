@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from attrs import frozen
 
-from curate_core.arrays import ArrayLike, Box, LazyArray, NDArray, read
+from curate_core import ArrayLike, LazyArray, NDArray, read
+from curate_core.arrays import Box
 from curate_pet import weights
 from curate_pet.mapping import Mapping
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from curate_core.arrays import NDArray
+from curate_core import NDArray
 
 Spline = Literal["cubic", "linear"]
 PAD = 12

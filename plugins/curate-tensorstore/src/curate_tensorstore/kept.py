@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from attrs import frozen
 
-from curate_core.arrays import NDArray
+from curate_core import NDArray
 from curate_core.durable import writing
 from curate_tensorstore.chunks import Index
 

@@ -14,8 +14,7 @@ from typing import Any, cast
 import numpy as np
 from attrs import frozen
 
-from curate_core import SourceError
-from curate_core.model import Plain
+from curate_core import Plain, SourceError
 
 Read = Callable[[str], bytes | None]
 """Path inside the volume's folder -> what lies there, None when nothing does."""

@@ -7,11 +7,9 @@ from typing import ClassVar
 import numpy as np
 from attrs import frozen
 
-from curate_core import Batch, Context, Image, StepError, Transform, option
-from curate_core.arrays import Box, NDArray, absent
+from curate_core import Batch, Context, Grid, Image, NDArray, StepError, Transform, View, option
+from curate_core.arrays import Box, absent
 from curate_core.errors import nearest
-from curate_core.grid import Grid
-from curate_core.rois import View
 
 
 @frozen

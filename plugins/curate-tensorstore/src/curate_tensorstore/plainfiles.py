@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from attrs import frozen
 
-from curate_core.arrays import Box, NDArray
+from curate_core import NDArray
+from curate_core.arrays import Box
 from curate_tensorstore.address import Address
 from curate_tensorstore.chunks import ChunkGrid, Index
 

@@ -14,11 +14,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from attrs import frozen
 
-from curate_core import Batch, Context, Image, Piece, StepError, Writer, WriteSession, option
-from curate_core.arrays import NDArray
-from curate_core.grid import Grid
-from curate_core.kinds import Placement
-from curate_core.model import Plain
+from curate_core import Batch, Context, Grid, Image, NDArray, Piece, Placement, Plain, StepError, Writer, WriteSession, option
 from curate_core.naming import plain
 from curate_core.templates import check_relative
 

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from attrs import frozen
 
-from curate_core import ByteSize, Context, Image, LayerSource, Reader, SourceError, option
-from curate_core.model import Plain
+from curate_core import ByteSize, Context, Image, LayerSource, Plain, Reader, SourceError, option
 from curate_tensorstore.address import Address, of_folder, parse
 
 if TYPE_CHECKING:

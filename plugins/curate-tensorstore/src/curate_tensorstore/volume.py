@@ -12,9 +12,8 @@ import numpy as np
 import tensorstore as ts
 from attrs import frozen
 
-from curate_core import LazyArray, SourceError
-from curate_core.arrays import Box, NDArray
-from curate_core.grid import Grid
+from curate_core import Grid, LazyArray, NDArray, SourceError
+from curate_core.arrays import Box
 from curate_tensorstore.address import Address
 from curate_tensorstore.chunks import ChunkGrid, Index, presence_of, shared, voxels
 from curate_tensorstore.kept import KeptChunks

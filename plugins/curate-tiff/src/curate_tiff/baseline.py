@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from curate_core.arrays import NDArray
+from curate_core import NDArray
 
 _SHORT, _LONG, _RATIONAL = 3, 4, 5
 _SAMPLE_FORMAT = {"u": 1, "i": 2, "f": 3}

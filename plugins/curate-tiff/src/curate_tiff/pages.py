@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from curate_core import SourceError
-from curate_core.arrays import Box, LazyArray, NDArray
+from curate_core import LazyArray, NDArray, SourceError
+from curate_core.arrays import Box
 
 CACHE_BYTES = 64 << 20
 """Decoded strips and tiles that an open series keeps."""

@@ -13,9 +13,7 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 from attrs import frozen
 
-from curate_core import Context, Grid, Image, LayerSource, MapArray, OpenedArray, Reader, SourceError, option
-from curate_core.arrays import LazyArray, NDArray
-from curate_core.model import Plain
+from curate_core import Context, Grid, Image, LayerSource, LazyArray, MapArray, NDArray, OpenedArray, Plain, Reader, SourceError, option
 from curate_tiff import axes as letters_of
 from curate_tiff.spacing import Spacing, imagej_spacing, ome_spacing, planes_of
 

@@ -11,11 +11,8 @@ from typing import Any, Literal
 import numpy as np
 from attrs import frozen
 
-from curate_core import Grid, StepError, option
-from curate_core.arrays import NDArray
-from curate_core.model import Plain, Tractogram
+from curate_core import FileWriter, Grid, NDArray, Plain, StepError, Tractogram, option
 from curate_core.templates import PathTemplate
-from curate_core.writing import FileWriter
 from curate_tiff import baseline
 
 _CODECS = {"none": None, "deflate": "zlib", "zstd": "zstd"}

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from curate_core.arrays import ArrayLike, Box, LazyArray, NDArray, read, slabs
-from curate_core.context import Context
+from curate_core import ArrayLike, Context, LazyArray, NDArray, read, slabs
+from curate_core.arrays import Box
 from curate_tomo.flats import Beam, Rng, defects_of, drift, gain_of, offsets
 
 _WHITE = 65535

@@ -10,7 +10,8 @@ from typing import Literal
 import numpy as np
 from attrs import frozen
 
-from curate_core.arrays import ArrayLike, Box, LazyArray, NDArray, read
+from curate_core import ArrayLike, LazyArray, NDArray, read
+from curate_core.arrays import Box
 from curate_tomo.flats import Beam, Padding, Response, Rng, drift, make_response, moved, offsets
 
 CHUNK_BYTES = 8 << 20

@@ -7,8 +7,7 @@ from typing import ClassVar
 import numpy as np
 from attrs import frozen
 
-from curate_core import Batch, Context, StepError, Transform, option
-from curate_core.arrays import NDArray
+from curate_core import Batch, Context, NDArray, StepError, Transform, option
 
 
 @frozen

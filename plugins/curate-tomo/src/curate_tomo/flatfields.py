@@ -7,10 +7,8 @@ from typing import Any, ClassVar, Literal
 
 from attrs import frozen
 
-from curate_core import Case, Context, Image, Preprocessor, StepError, option
-from curate_core.arrays import ArrayLike, read, slabs
-from curate_core.kinds import CASE, Scope
-from curate_core.model import Plain
+from curate_core import ArrayLike, Case, Context, Image, Plain, Preprocessor, Scope, StepError, option, read, slabs
+from curate_core.kinds import CASE
 from curate_tomo.compat import CompatSinograms, Original
 from curate_tomo.counts import Exposure, Scan, Sinograms
 from curate_tomo.flats import Beam

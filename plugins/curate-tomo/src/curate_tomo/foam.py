@@ -7,8 +7,7 @@ from typing import ClassVar
 import numpy as np
 from attrs import frozen
 
-from curate_core import Context, Image, LayerSource, Reader, option
-from curate_core.arrays import NDArray
+from curate_core import Context, Image, LayerSource, NDArray, Reader, option
 from curate_core.model import Layer
 from curate_tomo.geometry import cube
 from curate_tomo.objects import Objects

@@ -9,8 +9,7 @@ import attrs
 import numpy as np
 from attrs import frozen
 
-from curate_core.arrays import NDArray
-from curate_core.grid import Grid
+from curate_core import Grid, NDArray
 
 AXES = "zax"
 """Axes of projections: detector row, angle, detector column. A sinogram is one row, a projection one angle, a tangentogram one column."""

@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from curate_core.arrays import NDArray
+from curate_core import NDArray
 from curate_tomo.compiled import compiled
 
 SHARP = 4.0 * math.log(2.0)

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 from attrs import frozen
 
-from curate_core import Case, StepError, option
-from curate_core.arrays import NDArray, TransposeArray, read
+from curate_core import Case, NDArray, StepError, option, read
+from curate_core.arrays import TransposeArray
 
 AXES = "azx"
 _SLAB = 64 << 20

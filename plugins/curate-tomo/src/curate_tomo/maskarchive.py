@@ -16,8 +16,8 @@ from typing import IO
 import numpy as np
 from attrs import define
 
-from curate_core import LazyArray, RequestError, SourceError
-from curate_core.arrays import Box, NDArray
+from curate_core import LazyArray, NDArray, RequestError, SourceError
+from curate_core.arrays import Box
 from curate_core.errors import nearest
 
 _DAMAGED = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError, struct.error)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 from attrs import frozen
 
-from curate_core.arrays import NDArray
+from curate_core import NDArray
 from curate_tomo.masking import Detector
 
 

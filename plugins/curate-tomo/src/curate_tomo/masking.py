@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from attrs import frozen
 
-from curate_core import LazyArray, option
-from curate_core.arrays import ArrayLike, Box, NDArray, read
+from curate_core import ArrayLike, LazyArray, NDArray, option, read
+from curate_core.arrays import Box
 
 _BLOCK = 128 << 20
 

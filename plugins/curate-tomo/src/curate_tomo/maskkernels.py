@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from curate_core.arrays import NDArray
+from curate_core import NDArray
 from curate_tomo.compiled import compiled
 
 

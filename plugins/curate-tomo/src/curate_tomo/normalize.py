@@ -7,8 +7,8 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from attrs import frozen
 
-from curate_core import Case, Context, LazyArray, Preprocessor, StepError, option
-from curate_core.arrays import ArrayLike, Box, NDArray, read
+from curate_core import ArrayLike, Case, Context, LazyArray, NDArray, Preprocessor, StepError, option, read
+from curate_core.arrays import Box
 
 LEAST_BEAM, LEAST_SHARE = 1e-6, 1e-9
 _PIECE = 1 << 18

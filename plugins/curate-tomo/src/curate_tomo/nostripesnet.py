@@ -10,9 +10,8 @@ from typing import Any, ClassVar, Literal
 import attrs
 from attrs import frozen
 
-from curate_core import Importer, RequestError, option
+from curate_core import Importer, Plain, RequestError, option
 from curate_core.errors import nearest
-from curate_core.model import Plain
 from curate_tomo.nostripesnet_real import real_spec
 
 MODES = ("simple", "complex", "raw", "paired", "dynamic", "patch")

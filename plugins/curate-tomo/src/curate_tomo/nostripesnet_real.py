@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from curate_core import RequestError
-from curate_core.model import Plain
+from curate_core import Plain, RequestError
 
 _STRIPES: Mapping[str, dict[str, Plain]] = {
     "paired": {"percentage": 1, "max_thickness": 2, "intensity": 0.2, "kind": "random", "variability": 0.005, "over": "sample"},

@@ -9,9 +9,8 @@ from typing import ClassVar
 
 from attrs import frozen
 
-from curate_core import CaseSource, LayerSource, RequestError, Source, option
+from curate_core import CaseSource, LayerSource, Plain, RequestError, Source, option
 from curate_core.errors import nearest
-from curate_core.model import Plain
 
 _NUMBERED = re.compile(r"(.*?)(\d+)")
 

@@ -12,7 +12,7 @@ import attrs
 import numpy as np
 from attrs import frozen
 
-from curate_core.arrays import NDArray
+from curate_core import NDArray
 
 SHAPES = ("ellipsoid", "gaussian", "paraboloid", "cuboid", "cylinder")
 """What an object may be; its number in ``Objects.kinds`` is its place here.

@@ -6,8 +6,7 @@ from typing import ClassVar
 
 from attrs import frozen
 
-from curate_core import Case, Context, Image, Preprocessor, StepError, option
-from curate_core.model import Plain
+from curate_core import Case, Context, Image, Plain, Preprocessor, StepError, option
 from curate_tomo.geometry import Detector
 from curate_tomo.volume import Projections, Volume
 

@@ -9,8 +9,7 @@ import attrs
 import numpy as np
 from attrs import frozen
 
-from curate_core import Batch, Context, Grid, StepError, Transform, option
-from curate_core.arrays import NDArray
+from curate_core import Batch, Context, Grid, NDArray, StepError, Transform, option
 from curate_core.batch import GridOf
 
 _TRUNCATE = 4.0

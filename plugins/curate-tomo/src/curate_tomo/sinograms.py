@@ -8,8 +8,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from attrs import frozen
 
-from curate_core import Case, Context, RoiFinder, RoiTable, StepError, option
-from curate_core.arrays import NDArray
+from curate_core import Case, Context, NDArray, RoiFinder, RoiTable, StepError, option
 from curate_tomo.marks import Mark, mark_columns, require_scan
 
 _CUTS = {"sinogram": ("z", "row"), "projection": ("a", "angle"), "tangentogram": ("x", "column")}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from curate_core.arrays import NDArray
+from curate_core import NDArray
 
 
 def speckle(rng: np.random.Generator, shape: tuple[int, int], size: float, photons: float) -> NDArray:

@@ -8,8 +8,8 @@ from typing import ClassVar, Literal
 import attrs
 from attrs import frozen
 
-from curate_core import Case, Context, LazyArray, Preprocessor, StepError, option
-from curate_core.arrays import ArrayLike, Box, NDArray, TransposeArray, read
+from curate_core import ArrayLike, Case, Context, LazyArray, NDArray, Preprocessor, StepError, option, read
+from curate_core.arrays import Box, TransposeArray
 from curate_tomo.maskarchive import Member
 from curate_tomo.masking import Detector, Filtering, Gradients, MaskArray
 

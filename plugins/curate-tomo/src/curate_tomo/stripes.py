@@ -9,10 +9,8 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from attrs import frozen
 
-from curate_core import Batch, Context, StepError, Transform, option
-from curate_core.arrays import NDArray
-from curate_core.kinds import CASE, SAMPLE, Scope
-from curate_core.model import Plain
+from curate_core import Batch, Context, NDArray, Plain, Scope, StepError, Transform, option
+from curate_core.kinds import CASE, SAMPLE
 
 _REDRAWS = 20
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from curate_core.arrays import Box, LazyArray, NDArray
+from curate_core import LazyArray, NDArray
+from curate_core.arrays import Box
 from curate_tomo.geometry import Detector, voxels
 from curate_tomo.objects import Objects
 
