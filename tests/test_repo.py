@@ -19,6 +19,7 @@ import pytest
 
 import curate_core
 from curate_core import errors
+from curate_core.scaffold.bounds import bounds
 
 ROOT = Path(__file__).parents[1]
 PLUGINS = sorted((ROOT / "plugins").glob("curate-*"))
@@ -26,6 +27,7 @@ PROJECTS = [ROOT, *PLUGINS]
 
 ALONE = {"classify"}
 """Plugins whose dependencies the others' environments do without."""
+BOUNDS = bounds(curate_core.__version__)
 MAX_LINES = 400
 LONG_MODULES: dict[str, str] = {}
 
@@ -90,7 +92,7 @@ def test_a_plugins_metadata_fits_the_core(folder: Path) -> None:
     for key in ("requires-python", "license", "license-files"):
         assert plugin[key] == core[key]
     assert plugin["entry-points"] == {"curate.plugins": {short: f"{package}.plugin"}}
-    assert "curate-core>=0.1,<0.2" in plugin["dependencies"]
+    assert f"curate-core{BOUNDS}" in plugin["dependencies"]
     assert "curate-core[testing]" in plugin["optional-dependencies"]["test"]
     assert (folder / "LICENSE").read_text(encoding="utf-8") == (ROOT / "LICENSE").read_text(encoding="utf-8")
 
@@ -102,6 +104,10 @@ def test_all_distributions_have_the_version_of_the_changelog() -> None:
     sources = {folder.name: text_of(f"plugins/{folder.name}/src/*/__init__.py") for folder in PLUGINS}
     stated = {name: re.findall(r'__version__ = "(.*?)"', source) for name, source in sources.items()}
     assert {name for name, found in stated.items() if found not in ([], [curate_core.__version__])} == set()
+
+
+def test_the_page_about_versions_gives_this_ones_range() -> None:
+    assert f"`curate-core{BOUNDS}`" in text_of("docs/explanation/versioning.md")
 
 
 def test_one_library_has_one_range_everywhere() -> None:
@@ -156,7 +162,7 @@ def test_bundles_name_plugins_that_exist_and_all_names_all() -> None:
     bundles = {
         name: set(content) for name, content in project(ROOT)["optional-dependencies"].items() if name not in ("testing", "test", "docs")
     }
-    wanted = {f"{folder.name}>=0.1,<0.2" for folder in PLUGINS if folder.name.removeprefix("curate-") not in ALONE}
+    wanted = {f"{folder.name}{BOUNDS}" for folder in PLUGINS if folder.name.removeprefix("curate-") not in ALONE}
     assert bundles["all"] == wanted
     assert {name: content - wanted for name, content in bundles.items() if content - wanted} == {}
     assert "em" in bundles

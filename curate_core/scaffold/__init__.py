@@ -16,6 +16,7 @@ from curate_core.errors import RequestError, nearest
 from curate_core.host import Host
 from curate_core.kinds import HOOK_API
 from curate_core.providers import KIND_NAMES, NAME
+from curate_core.scaffold.bounds import bounds
 from curate_core.scaffold.joining import joined, repository_of
 
 PREFIX = "curate-"
@@ -193,6 +194,7 @@ def package_files(name: str, kind: str, repository: Path | None) -> dict[str, st
         "mark": name.replace("-", "").upper(),
         "use": _use(kind, name, suffix),
         "api": str(HOOK_API),
+        "bounds": bounds(__version__),
         "version": __version__ if repository is not None else "0.1.0",
         "licence": _LICENCE if repository is not None else "# license: yours to choose",
         "settings": "" if repository is not None else _SETTINGS,

@@ -18,6 +18,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from curate_core import __version__
+from curate_core.scaffold.bounds import bounds
+
 ROOT = Path(__file__).parents[2]
 PLUGINS = sorted(folder.name for folder in (ROOT / "plugins").glob("curate-*"))
 BIN = "Scripts" if os.name == "nt" else "bin"
@@ -177,7 +180,7 @@ def write_plugin(folder: Path) -> None:
             [project]
             name = "lab-spots"
             version = "1.2.3"
-            dependencies = ["curate-core>=0.1,<0.2"]
+            dependencies = ["curate-core$bounds"]
 
             [project.entry-points."curate.plugins"]
             lab-spots = "lab_spots.plugin"
@@ -230,7 +233,7 @@ def write_plugin(folder: Path) -> None:
     for name, text in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(dedent(text).lstrip())
+        path.write_text(dedent(text).lstrip().replace("$bounds", bounds(__version__)))
 
 
 @pytest.fixture(scope="session")
