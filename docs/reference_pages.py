@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import curate_core
-from curate_core.cli.main import COMMANDS, parser_of
+from curate_core.cli.main import parser_of
+from curate_core.commands import COMMANDS
 from curate_core.hookspec import EventHooks, RegisterHooks
 from curate_core.host import Host, Offer, default_host
 from curate_core.options import info_of

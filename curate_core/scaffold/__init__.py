@@ -12,6 +12,7 @@ from string import Template
 from attrs import frozen
 
 from curate_core import __version__
+from curate_core.commands import COMMANDS
 from curate_core.errors import RequestError, nearest
 from curate_core.host import Host
 from curate_core.kinds import HOOK_API
@@ -143,13 +144,9 @@ def check_name(name: str, kind: str, host: Host) -> None:
     if taken:
         message = f"{taken[0].distribution} has a {kind.replace('_', ' ').replace('roi', 'ROI')} {name!r} already"
         raise RequestError(message, hint="choose another name")
-    if kind == "command":
-        from importlib import import_module
-
-        commands = import_module("curate_core.cli.main").COMMANDS
-        if name in commands:
-            message = f"curate has a command {name!r} already"
-            raise RequestError(message, hint="choose another name")
+    if kind == "command" and name in COMMANDS:
+        message = f"curate has a command {name!r} already"
+        raise RequestError(message, hint="choose another name")
 
 
 def check_factor(name: str) -> None:
