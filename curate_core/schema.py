@@ -131,7 +131,7 @@ class _Types:
         for field in fields:
             kind, info = hints[field.name], info_of(field)
             schema = self.of(kind, info, templates and not takes_text(kind))
-            properties[field.name] = {**schema, **_described(info), **_default(field)}
+            properties[field.name] = {**schema, **_described(info.doc, info.deprecated), **_default(field)}
         required = [field.name for field in fields if field.default is attrs.NOTHING]
         return {
             "type": "object",
@@ -142,10 +142,10 @@ class _Types:
         }
 
 
-def _described(info: OptionInfo) -> Schema:
-    """What editors show of an option: its sentence, and that it goes away."""
-    text = " ".join(filter(None, [info.doc, info.deprecated and f"Deprecated: {info.deprecated}"]))
-    return {**({"description": text} if text else {}), **({"deprecated": True} if info.deprecated else {})}
+def _described(doc: str, deprecated: str) -> Schema:
+    """What editors show of an option or a component: its sentence, and that it goes away."""
+    text = " ".join(filter(None, [doc, deprecated and f"Deprecated: {deprecated}"]))
+    return {**({"description": text} if text else {}), **({"deprecated": True} if deprecated else {})}
 
 
 def _bounds(info: OptionInfo, kind: Any = None) -> Schema:
@@ -252,7 +252,10 @@ def _step(kind: str, components: Iterable[tuple[Offer, tuple[str, ...], type[Com
         branches.append(_branch([AUTO], _only_common({"type": "object", "description": "The reader that claims the file."})))
     for offer, names, cls in components:
         options = made.options(cls, templates=kind in TEMPLATED_KINDS)
-        made.definitions[f"{kind}.{offer.qualified}"] = _only_common(options)
+        made.definitions[f"{kind}.{offer.qualified}"] = {
+            **_only_common(options),
+            **_described(options["description"], offer.provider.deprecated),
+        }
         words += names
         branches.append(_branch(names, {"$ref": f"#/$defs/{kind}.{offer.qualified}"}))
     when = {"type": "object", "maxProperties": 0} if kind in ("source", "engine") else WHEN

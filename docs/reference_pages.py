@@ -79,6 +79,7 @@ def _component(host: Host, kind: str, offer: Offer, schema: Mapping[str, Any]) -
     yield f"*{offer.qualified.partition(':')[0]}*"
     if offer.provider.suffixes:
         yield "reads " + ", ".join(f"`{suffix}`" for suffix in offer.provider.suffixes)
+    yield from ("", f"**Deprecated**: {offer.provider.deprecated}") if offer.provider.deprecated else ()
     yield ""
     yield _markdown(EXAMPLE.sub("", doc + "\n"))
     if example:

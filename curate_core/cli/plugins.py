@@ -59,7 +59,14 @@ def _described(host: Host, failures: dict[str, str]) -> dict[str, Any]:
             "status": plugin.status,
             "reason": plugin.reason,
             "components": [
-                {"kind": p.kind, "name": p.name, "summary": p.summary, "suffixes": list(p.suffixes), "priority": p.priority}
+                {
+                    "kind": p.kind,
+                    "name": p.name,
+                    "summary": p.summary,
+                    "suffixes": list(p.suffixes),
+                    "priority": p.priority,
+                    "deprecated": p.deprecated,
+                }
                 for p in plugin.providers
             ],
         }
@@ -89,7 +96,7 @@ def _show(host: Host, failures: dict[str, str], arguments: argparse.Namespace) -
             rows = table("", "", "")
             rows.columns[0].min_width, rows.columns[1].min_width = widths  # one grid for all plugins
             for provider in plugin.providers:
-                rows.add_row(Text(_kind(provider), WEAK), Text(provider.name, MARK), Text(provider.summary))
+                rows.add_row(Text(_kind(provider), WEAK), Text(provider.name, MARK), Text(_summary(provider)))
             out.print(rows)
     for offers in host.conflicts():
         provider = offers[0].provider
@@ -103,6 +110,10 @@ def _show(host: Host, failures: dict[str, str], arguments: argparse.Namespace) -
         out.print(Text(f"{', '.join(broken)} {what} nothing.", BAD))
     elif arguments.check and not failures:
         out.print(Text("All components can be imported.", GOOD))
+
+
+def _summary(provider: Provider) -> str:
+    return f"{provider.summary} Deprecated: {provider.deprecated}" if provider.deprecated else provider.summary
 
 
 def _kind(provider: Provider) -> str:
