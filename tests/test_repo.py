@@ -106,7 +106,7 @@ def test_all_distributions_have_the_version_of_the_changelog() -> None:
     assert {name for name, found in stated.items() if found not in ([], [curate_core.__version__])} == set()
 
 
-def test_the_page_about_versions_gives_this_ones_range() -> None:
+def test_the_documentation_gives_the_bounds_that_follow_from_this_core() -> None:
     assert f"`curate-core{BOUNDS}`" in text_of("docs/explanation/versioning.md")
 
 
