@@ -1,4 +1,4 @@
-"""What goes away warns first: names and functions as Python warnings, what specs name as lines in the log ``curate``.
+"""What goes away warns first: names and functions as Python warnings, components and options as lines in the log ``curate``.
 
 How long it stays is told in ``docs/explanation/versioning.md``.
 """
@@ -9,14 +9,18 @@ import functools
 import logging
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import attrs
 
 from curate_core.options import info_of
 
+if TYPE_CHECKING:
+    from curate_core.host import Host, Offer
+
 P = ParamSpec("P")
 R = TypeVar("R")
+_log = logging.getLogger("curate")
 
 
 class CurateDeprecationWarning(DeprecationWarning):
@@ -106,4 +110,30 @@ def of_steps(steps: Iterable[Any]) -> Iterator[str]:
 def tell(steps: Iterable[Any], where: str) -> None:
     """Warn in the log, which goes to stderr unless somebody listens."""
     for line in of_steps(steps):
-        logging.getLogger("curate").warning("%s: %s", where, line)
+        _log.warning("%s: %s", where, line)
+
+
+def tell_offer(offer: Offer, where: str) -> None:
+    """Warn of a component that no spec names, if it goes away."""
+    if offer.provider.deprecated:
+        _log.warning("%s: %r is deprecated: %s", where, offer.provider.name, offer.provider.deprecated)
+
+
+def marked(text: str, deprecated: str) -> str:
+    """A sentence about something, and the one about its going away, if it does."""
+    return " ".join(filter(None, [text, deprecated and f"Deprecated: {deprecated}"]))
+
+
+def tell_chosen(host: Host, chosen: Iterable[tuple[str, str]]) -> None:
+    """Warn of readers that ``auto`` took and that go away: one line for each, however many files.
+
+    Args:
+        chosen: (layer, qualified name of its reader).
+    """
+    layers: dict[str, dict[str, None]] = {o.qualified: {} for o in host.offers("reader") if o.provider.deprecated}
+    for layer, reader in chosen if layers else ():
+        if reader in layers:
+            layers[reader][layer] = None
+    for offer in host.offers("reader"):
+        if names := ", ".join(layers.get(offer.qualified, ())):
+            _log.warning("read: auto takes %r for %s: it is deprecated: %s", offer.qualified, names, offer.provider.deprecated)

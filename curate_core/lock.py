@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
@@ -43,6 +43,14 @@ def lock_content(spec: Spec, host: Host, bench: Bench, states: Sequence[CaseStat
     versions = {plugin.distribution: plugin.version for plugin in spec.host.plugins if plugin.local}
     distributions = {name: versions.get(name) or _version(name) for name in used}
     return {"spec": {**settings, **local, **steps}, "distributions": distributions, "cases": cases}
+
+
+def chosen_readers(spec: Spec, states: Sequence[CaseState], lock: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """(layer, reader) of every layer that opened with a reader that the spec does not name; ``lock``: what ``lock_content`` gave."""
+    for state in states:
+        for name, reader in lock["cases"][state.source.id]["readers"].items():
+            if reader and spec.reader_for(name, state.source.attributes) is None:
+                yield name, reader
 
 
 def _plain(step: Step, spec: Spec) -> dict[str, Plain]:

@@ -12,6 +12,7 @@ from curate_core.arrays import NDArray
 from curate_core.commit import gone, load_files, parts_files
 from curate_core.continuing import earlier_states, load_earlier
 from curate_core.cut import row_bytes
+from curate_core.deprecation import tell_chosen
 from curate_core.digest import known_content, source_key
 from curate_core.errors import CurateError, RequestError, SourceError
 from curate_core.grid import Grid
@@ -248,13 +249,17 @@ def check(spec: Spec, host: Host) -> CheckReport:
     bench = Bench(spec, host, spec.output, Worker())
     opener = Opener(spec, host, lambda step, case: bench.context(step, case.id))
     layers: list[LayerReport] = []
+    chosen: list[tuple[str, str]] = []
     for case in cases:
         for name in case.layers:
             try:
                 layer, reader = opener.layer(case, name)
                 layers.append(LayerReport(case.id, name, reader, layer.grid if isinstance(layer, Image) else None, ""))
+                if spec.reader_for(name, case.attributes) is None:
+                    chosen.append((name, reader))
             except CurateError as error:
                 layers.append(LayerReport(case.id, name, "", None, str(error)))
+    tell_chosen(host, chosen)
     return CheckReport(len(cases), tuple(layers), tuple(f"{r.case}, layer {r.layer}: {r.problem}" for r in layers if r.problem))
 
 

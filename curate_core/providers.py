@@ -53,7 +53,7 @@ class Provider:
         target: where the class is, ``"package.module:Class"``; imported at first use. In a file that a spec names, the class itself.
         suffixes: for readers: file endings with their dot, lower case (``.nii.gz``); a closing slash for folders (``.zarr/``).
         priority: for readers: the higher is asked first among those that claim a suffix; 50 is usual.
-        deprecated: the component goes away: what to use instead, and until when it works; specs that name it are told.
+        deprecated: the component goes away: what to use instead, and until when it works; whoever uses it is told.
     """
 
     kind: str

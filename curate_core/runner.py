@@ -131,13 +131,17 @@ def _loaded(
     return loaded, loaded.host
 
 
-def complete(spec: Spec, host: Host) -> Summary:
+def complete(spec: Spec, host: Host, listeners: Iterable[object] = ()) -> Summary:
     """Make or complete the dataset of a validated spec.
+
+    Args:
+        listeners: as for ``run``.
 
     Raises:
         RequestError, RunError: as ``run`` does.
     """
-    return Run(spec, host).run(overwrite=False, append=False, wait=False)
+    with _registered(host, listeners):
+        return Run(spec, host).run(overwrite=False, append=False, wait=False)
 
 
 @contextmanager

@@ -14,13 +14,14 @@ from typing import Any
 from curate_core import __version__
 from curate_core.commit import Commit, refuse_changed
 from curate_core.continuing import Earlier, earlier_states, load_earlier
+from curate_core.deprecation import tell_chosen
 from curate_core.digest import source_key
 from curate_core.durable import with_need, writing
 from curate_core.errors import CurateError, DiskError, RequestError, RunError, SourceError, StepError
 from curate_core.host import Host
 from curate_core.journal import Journal, Lock, Quarantined
 from curate_core.kinds import Engine, EngineSession, Outcome, Unit, Worker
-from curate_core.lock import dataset_base, lock_content
+from curate_core.lock import chosen_readers, dataset_base, lock_content
 from curate_core.model import CaseSource
 from curate_core.parts import Parts
 from curate_core.preflight import check_output, find_cases
@@ -235,6 +236,7 @@ class Run:
     def _commit(self, bench: Bench, journal: Journal, rounds: Rounds, there: frozenset[str]) -> Summary:
         refuse_changed(rounds.cases, journal, bench.parts, there)
         readers = lock_content(self.spec, self.host, bench, rounds.cases, journal)
+        tell_chosen(self.host, chosen_readers(self.spec, rounds.cases, readers))
         order = [self.quarantined[name] for name in sorted(self.quarantined)]
         commit = Commit(bench, journal, self.output)
         found, fates = commit.run(rounds.cases, order, dataset_base(self.spec, self.host, rounds.cases, __version__), readers)

@@ -14,6 +14,7 @@ from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hin
 
 import attrs
 
+from curate_core.deprecation import marked
 from curate_core.errors import PluginError
 from curate_core.host import Host, Offer
 from curate_core.kinds import Component, Scope
@@ -131,7 +132,7 @@ class _Types:
         for field in fields:
             kind, info = hints[field.name], info_of(field)
             schema = self.of(kind, info, templates and not takes_text(kind))
-            properties[field.name] = {**schema, **_described(info), **_default(field)}
+            properties[field.name] = {**schema, **_described(info.doc, info.deprecated), **_default(field)}
         required = [field.name for field in fields if field.default is attrs.NOTHING]
         return {
             "type": "object",
@@ -142,10 +143,10 @@ class _Types:
         }
 
 
-def _described(info: OptionInfo) -> Schema:
-    """What editors show of an option: its sentence, and that it goes away."""
-    text = " ".join(filter(None, [info.doc, info.deprecated and f"Deprecated: {info.deprecated}"]))
-    return {**({"description": text} if text else {}), **({"deprecated": True} if info.deprecated else {})}
+def _described(doc: str, deprecated: str) -> Schema:
+    """What editors show of an option or a component: its sentence, and that it goes away."""
+    text = marked(doc, deprecated)
+    return {**({"description": text} if text else {}), **({"deprecated": True} if deprecated else {})}
 
 
 def _bounds(info: OptionInfo, kind: Any = None) -> Schema:
@@ -259,8 +260,9 @@ def _step(kind: str, components: Iterable[tuple[Offer, tuple[str, ...], type[Com
         branches.append(_branch([AUTO], _only_common({"type": "object", "description": "The reader that claims the file."})))
     for offer, names, cls in components:
         options = made.options(cls, templates=kind in TEMPLATED_KINDS)
-        made.definitions[f"{kind}.{offer.qualified}"] = _only_common(options)
-        words += [(name, offer.provider.summary) for name in names]
+        provider = offer.provider
+        made.definitions[f"{kind}.{offer.qualified}"] = {**_only_common(options), **_described(options["description"], provider.deprecated)}
+        words += [(name, marked(provider.summary, provider.deprecated)) for name in names]
         branches.append(_branch(names, {"$ref": f"#/$defs/{kind}.{offer.qualified}"}))
     when = {"type": "object", "maxProperties": 0} if kind in ("source", "engine") else WHEN
     use = {

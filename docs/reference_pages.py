@@ -22,7 +22,8 @@ from typing import Any
 
 import curate_core
 from curate_core.cli.import_ import flag_of
-from curate_core.cli.main import COMMANDS, parser_of
+from curate_core.cli.main import parser_of
+from curate_core.commands import COMMANDS
 from curate_core.hookspec import EventHooks, RegisterHooks
 from curate_core.host import Host, Offer, default_host
 from curate_core.providers import KIND_NAMES
@@ -101,6 +102,7 @@ def _component(host: Host, kind: str, offer: Offer, schema: Mapping[str, Any]) -
     yield f"*{offer.qualified.partition(':')[0]}*"
     if offer.provider.suffixes:
         yield "reads " + ", ".join(f"`{suffix}`" for suffix in offer.provider.suffixes)
+    yield from ("", f"**Deprecated**: {offer.provider.deprecated}") if offer.provider.deprecated else ()
     yield ""
     yield _markdown(EXAMPLE.sub("", doc + "\n"))
     if example:

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import shutil
+import sys
 import tomllib
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from curate_core.testing.fixtures import fake_site, write_distribution  # noqa: F401
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(Path(__file__).parent))  # ``offered`` is beside the tests
 
 
 @pytest.fixture

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import ast
-import runpy
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from offered import BUILTIN, PLUGINS, ROOT, offered
 
 from curate_core import testing
-
-ROOT = Path(__file__).parents[1]
-PLUGINS = sorted(ROOT.glob("plugins/curate-*"))
-BUILTIN = ROOT / "curate_core" / "builtin"
 
 NO_KIT = {
     "curate_core.builtin.from_dataset:SamplesReader": "its layer comes from a dataset, not from a file that a test could write",
@@ -29,11 +25,9 @@ def kit_class(kind: str) -> str:
     return "".join(word.capitalize() for word in kind.split("_")) + "Tests"
 
 
-def offered(folder: Path) -> dict[str, str]:
-    """Where each component of a plugin is (``package.module:Class``) -> the kit's class for it; the plugin need not be installed."""
-    (plugin,) = [folder / "plugin.py"] if folder == BUILTIN else folder.glob("src/*/plugin.py")
-    hooks = [hook for name, hook in runpy.run_path(str(plugin)).items() if name.startswith("curate_register_")]
-    return {provider.target: kit_class(provider.kind) for hook in hooks for provider in hook()}
+def components(folder: Path) -> dict[str, str]:
+    """Where each component of a plugin is (``package.module:Class``) -> the kit's class for it."""
+    return {provider.target: kit_class(provider.kind) for provider in offered(folder)}
 
 
 def examined(tree: ast.Module) -> Iterator[tuple[str, str]]:
@@ -69,14 +63,14 @@ def conforming() -> set[tuple[str, str]]:
 def test_each_component_of_a_plugin_goes_through_the_kit(folder: Path, conforming: set[tuple[str, str]]) -> None:
     missing = [
         f"{target} has no conformance test: derive one from curate_core.testing.{kit}, with component = {target.partition(':')[2]}"
-        for target, kit in offered(folder).items()
+        for target, kit in components(folder).items()
         if (target, kit) not in conforming and target not in NO_KIT
     ]
     assert not missing, "\n".join(missing)
 
 
 def test_what_cannot_go_through_the_kit_is_still_offered_and_does_not(conforming: set[tuple[str, str]]) -> None:
-    everything = {target: kit for folder in [BUILTIN, *PLUGINS] for target, kit in offered(folder).items()}
+    everything = {target: kit for folder in [BUILTIN, *PLUGINS] for target, kit in components(folder).items()}
     assert set(NO_KIT) - set(everything) == set()
     assert {target for target in NO_KIT if (target, everything[target]) in conforming} == set()
     assert set(everything.values()) <= set(testing.__all__), "the kit has a class for every kind"

@@ -19,6 +19,7 @@ import pytest
 
 import curate_core
 from curate_core import errors
+from curate_core.scaffold.bounds import bounds
 
 ROOT = Path(__file__).parents[1]
 PLUGINS = sorted((ROOT / "plugins").glob("curate-*"))
@@ -26,6 +27,7 @@ PROJECTS = [ROOT, *PLUGINS]
 
 ALONE = {"classify"}
 """Plugins whose dependencies the others' environments do without."""
+BOUNDS = bounds(curate_core.__version__)
 MAX_LINES = 400
 LONG_MODULES: dict[str, str] = {}
 
@@ -90,7 +92,7 @@ def test_a_plugins_metadata_fits_the_core(folder: Path) -> None:
     for key in ("requires-python", "license", "license-files"):
         assert plugin[key] == core[key]
     assert plugin["entry-points"] == {"curate.plugins": {short: f"{package}.plugin"}}
-    assert "curate-core>=0.1,<0.2" in plugin["dependencies"]
+    assert f"curate-core{BOUNDS}" in plugin["dependencies"]
     assert "curate-core[testing]" in plugin["optional-dependencies"]["test"]
     assert (folder / "LICENSE").read_text(encoding="utf-8") == (ROOT / "LICENSE").read_text(encoding="utf-8")
 
@@ -102,6 +104,10 @@ def test_all_distributions_have_the_version_of_the_changelog() -> None:
     sources = {folder.name: text_of(f"plugins/{folder.name}/src/*/__init__.py") for folder in PLUGINS}
     stated = {name: re.findall(r'__version__ = "(.*?)"', source) for name, source in sources.items()}
     assert {name for name, found in stated.items() if found not in ([], [curate_core.__version__])} == set()
+
+
+def test_the_documentation_gives_the_bounds_that_follow_from_this_core() -> None:
+    assert f"`curate-core{BOUNDS}`" in text_of("docs/explanation/versioning.md")
 
 
 def test_one_library_has_one_range_everywhere() -> None:
@@ -158,7 +164,7 @@ def test_bundles_name_plugins_that_exist_and_all_names_all() -> None:
     bundles = {
         name: set(content) for name, content in project(ROOT)["optional-dependencies"].items() if name not in ("testing", "test", "docs")
     }
-    wanted = {f"{folder.name}>=0.1,<0.2" for folder in PLUGINS if folder.name.removeprefix("curate-") not in ALONE}
+    wanted = {f"{folder.name}{BOUNDS}" for folder in PLUGINS if folder.name.removeprefix("curate-") not in ALONE}
     assert bundles["all"] == wanted
     assert {name: content - wanted for name, content in bundles.items() if content - wanted} == {}
     assert "em" in bundles
@@ -184,7 +190,7 @@ def test_the_import_rules_place_every_module_of_the_core() -> None:
     rules.read(ROOT / ".importlinter")
     placed = set(re.findall(r"curate_core\.(\w+)", rules["importlinter:contract:layers"]["layers"]))
     modules = {name_of(f).split("/")[1].removesuffix(".py") for f in TREES if name_of(f).startswith("curate_core/")}
-    free = {"__init__", "__main__", "builtin", "scaffold", "testing"}  # other contracts, or doors to the rest
+    free = {"__init__", "__main__", "builtin", "testing"}  # other contracts, or doors to the rest
     assert modules - free == placed
 
 
@@ -310,6 +316,16 @@ def test_the_core_imports_nothing_that_it_does_not_declare() -> None:
             roots = {module.split(".")[0] for module in imports(tree)}
             found |= {f"{name}: {root}" for root in roots - allowed - sys.stdlib_module_names}
     assert found == set()
+
+
+def test_modules_of_the_repository_are_imported_by_statements() -> None:
+    """The import rules do not see others. Plugins, components and the command that was asked for are found by names that data hold."""
+    found = []
+    for file, tree in TREES.items():
+        for node in ast.walk(tree) if shipped(file) else ():
+            if isinstance(node, ast.Call) and re.search(r"\b(import_module|__import__)$", ast.unparse(node.func)):
+                found += [name_of(file)] if "curate_" in ast.unparse(node) else []
+    assert found == ["curate_core/cli/main.py"]
 
 
 # Texts.

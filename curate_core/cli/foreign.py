@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from attrs import frozen
 
+from curate_core.deprecation import tell_offer
 from curate_core.errors import RequestError, nearest
-from curate_core.host import default_host
+from curate_core.host import Offer, default_host
 from curate_core.kinds import Command
 
 
@@ -17,6 +18,7 @@ class ForeignCommand:
     """A plugin's command, in the shape of a module of this package."""
 
     command: Command
+    offer: Offer
 
     def configure(self, parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
         """Declare its arguments."""
@@ -24,6 +26,7 @@ class ForeignCommand:
 
     def run(self, arguments: argparse.Namespace) -> int:
         """Do it; returns the exit code."""
+        tell_offer(self.offer, "curate")
         return self.command.run(arguments)
 
 
@@ -45,4 +48,4 @@ def find(word: str, builtin: Sequence[str]) -> tuple[ForeignCommand, str]:
         message = f"there is no command {word!r}"
         raise RequestError(message, hint=hint)
     offer = host.find("command", word)
-    return ForeignCommand(host.load(offer)()), offer.provider.summary
+    return ForeignCommand(host.load(offer)(), offer), offer.provider.summary

@@ -50,6 +50,7 @@ def _add_flags(parser: argparse.ArgumentParser, system: str) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Do it; returns the exit code."""
     from curate_core.cli.output import console, write_text
+    from curate_core.deprecation import tell_offer
     from curate_core.errors import RequestError
     from curate_core.host import default_host
     from curate_core.spec import validate
@@ -60,8 +61,10 @@ def run(arguments: argparse.Namespace) -> int:
         raise RequestError(message, where=str(arguments.spec), hint="choose another, or replace it with --overwrite")
     host = default_host()
     given = {key.removeprefix("option_"): _value(v) for key, v in vars(arguments).items() if key.startswith("option_") and v is not None}
+    offer = host.find("importer", arguments.system)
+    tell_offer(offer, "curate import")
     try:
-        importer = structure(given, host.load(host.find("importer", arguments.system)), Path.cwd())
+        importer = structure(given, host.load(offer), Path.cwd())
     except Mistakes as mistakes:
         message = "; ".join(map(str, mistakes.problems()))
         raise RequestError(message, where=f"curate import {arguments.system}") from mistakes

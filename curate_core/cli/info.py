@@ -59,6 +59,7 @@ def _file(path: Path) -> None:
 
     from curate_core.arrays import read, slabs
     from curate_core.cli.output import console, facts, visible
+    from curate_core.deprecation import tell_offer
     from curate_core.host import default_host
     from curate_core.kinds import Context
     from curate_core.model import Image, LayerSource
@@ -67,6 +68,7 @@ def _file(path: Path) -> None:
 
     host = default_host()
     offer = choose_reader(host, path)
+    tell_offer(offer, "curate info")
     reader = structure({}, host.load(offer), path.parent)
     described = reader.describe(path.absolute())
     if described is not None:

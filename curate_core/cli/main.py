@@ -1,6 +1,6 @@
 """``curate``: finds the command, runs it, and turns errors into messages and exit codes.
 
-Start-up is felt at every ``--help``, so this module imports argparse and nothing of curate's own but its version.
+Start-up is felt at every ``--help``, so this module imports argparse and nothing of curate's own that is heavy.
 """
 
 from __future__ import annotations
@@ -15,22 +15,7 @@ from typing import Protocol, cast
 from curate_core import __version__
 from curate_core.cli.parser import WRONG, Parser
 from curate_core.cli.stopping import INTERRUPTED, stoppable
-
-COMMANDS = {
-    "run": ("run", "make or complete the dataset that a spec describes"),
-    "plan": ("plan", "what would run and why, without writing"),
-    "check": ("check", "validate a spec and the geometry of its files, reading no pixels"),
-    "rois": ("rois", "only find the ROIs and save them"),
-    "info": ("info", "what a file or a dataset holds"),
-    "why": ("why", "which reader takes a file, and why the others do not"),
-    "verify": ("verify", "recompute checksums and counts of a dataset"),
-    "swap": ("swap", "put cleaned copies in the place of their sources"),
-    "plugins": ("plugins", "what is installed and whether it works"),
-    "schema": ("schema", "the JSON Schema of specs, for editors"),
-    "import": ("import_", "turn another system's configuration into a spec"),
-    "new-plugin": ("new_plugin", "write a plugin package whose tests pass"),
-}
-"""Command -> its module in this package, and one line for ``--help``."""
+from curate_core.commands import COMMANDS
 
 DESCRIPTION = "Turns raw scientific images into training sets."
 EPILOG = """\

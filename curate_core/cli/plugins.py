@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from curate_core.cli.arguments import add_plugins, host_of
+from curate_core.deprecation import marked
 from curate_core.providers import in_words
 
 if TYPE_CHECKING:
@@ -59,7 +60,14 @@ def _described(host: Host, failures: dict[str, str]) -> dict[str, Any]:
             "status": plugin.status,
             "reason": plugin.reason,
             "components": [
-                {"kind": p.kind, "name": p.name, "summary": p.summary, "suffixes": list(p.suffixes), "priority": p.priority}
+                {
+                    "kind": p.kind,
+                    "name": p.name,
+                    "summary": p.summary,
+                    "suffixes": list(p.suffixes),
+                    "priority": p.priority,
+                    "deprecated": p.deprecated,
+                }
                 for p in plugin.providers
             ],
         }
@@ -91,7 +99,11 @@ def _show(host: Host, failures: dict[str, str], arguments: argparse.Namespace) -
             rows = table("", "", "")
             rows.columns[0].min_width, rows.columns[1].min_width = widths  # one grid for all plugins
             for provider in plugin.providers:
-                rows.add_row(Text(f"  {in_words(provider.kind)}", WEAK), Text(provider.name, MARK), Text(provider.summary))
+                rows.add_row(
+                    Text(f"  {in_words(provider.kind)}", WEAK),
+                    Text(provider.name, MARK),
+                    Text(marked(provider.summary, provider.deprecated)),
+                )
             out.print(rows)
     for offers in host.conflicts():
         provider = offers[0].provider

@@ -52,6 +52,7 @@ def _file(arguments: argparse.Namespace) -> int:
     from rich.text import Text
 
     from curate_core.cli.output import BAD, GOOD, WEAK, console, count, plural, visible
+    from curate_core.deprecation import tell_offer
     from curate_core.errors import RequestError
     from curate_core.host import default_host
     from curate_core.opening import choose_reader
@@ -60,6 +61,7 @@ def _file(arguments: argparse.Namespace) -> int:
     path: Path = arguments.dataset
     host = default_host()
     offer = choose_reader(host, path)
+    tell_offer(offer, "curate verify")
     problems = structure({}, host.load(offer), path.parent).faults(path.absolute())
     if problems is None:
         message = f"files of this kind have no layout to be verified ({offer.qualified})"

@@ -34,6 +34,8 @@ def run(arguments: argparse.Namespace) -> int:
     rows = table("reader", "priority", "", right=(1,))
     for verdict in verdicts:
         said = Text("takes it", GOOD) if verdict is taken else Text(visible(verdict.reason) or "would take it, but is asked later")
+        if verdict.offer.provider.deprecated:
+            said.append(f" (deprecated: {visible(verdict.offer.provider.deprecated)})", WEAK)
         rows.add_row(verdict.offer.qualified, str(verdict.offer.provider.priority), said)
     if verdicts:
         out.print(rows)

@@ -12,10 +12,12 @@ from string import Template
 from attrs import frozen
 
 from curate_core import __version__
+from curate_core.commands import COMMANDS
 from curate_core.errors import RequestError, nearest
 from curate_core.host import Host
 from curate_core.kinds import HOOK_API
 from curate_core.providers import KIND_NAMES, NAME, in_words, name_like, one
+from curate_core.scaffold.bounds import bounds
 from curate_core.scaffold.joining import joined, repository_of
 
 PREFIX = "curate-"
@@ -142,13 +144,9 @@ def check_name(name: str, kind: str, host: Host) -> None:
     if taken:
         message = f"{taken[0].distribution} has {one(kind)} {name!r} already"
         raise RequestError(message, hint="choose another name")
-    if kind == "command":
-        from importlib import import_module
-
-        commands = import_module("curate_core.cli.main").COMMANDS
-        if name in commands:
-            message = f"curate has a command {name!r} already"
-            raise RequestError(message, hint="choose another name")
+    if kind == "command" and name in COMMANDS:
+        message = f"curate has a command {name!r} already"
+        raise RequestError(message, hint="choose another name")
 
 
 def check_factor(name: str) -> None:
@@ -192,6 +190,7 @@ def package_files(name: str, kind: str, repository: Path | None) -> dict[str, st
         "mark": name.replace("-", "").upper(),
         "use": _use(kind, name, suffix),
         "api": str(HOOK_API),
+        "bounds": bounds(__version__),
         "version": __version__ if repository is not None else "0.1.0",
         "licence": _LICENCE if repository is not None else "# license: yours to choose",
         "settings": "" if repository is not None else _SETTINGS,

@@ -6,7 +6,9 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from curate_core import __version__
 from curate_core.errors import RequestError
+from curate_core.scaffold.bounds import bounds
 
 
 def repository_of(folder: Path) -> Path | None:
@@ -60,7 +62,7 @@ def _bundle(text: str, name: str, summary: str) -> str:
     """The bundle of all plugins."""
     return re.sub(
         r"(?<=^all = \[\n)(?:    \".*\n)+",
-        lambda match: _sorted_in(match[0], r"^    \".*\n", f'    "curate-{name}>=0.1,<0.2",\n'),
+        lambda match: _sorted_in(match[0], r"^    \".*\n", f'    "curate-{name}{bounds(__version__)}",\n'),
         text,
         count=1,
         flags=re.MULTILINE,

@@ -142,7 +142,7 @@ def unchanged(value: Any, who: str) -> Iterator[None]:
 
 
 def assert_equal(actual: NDArray, expected: NDArray, what: str) -> None:
-    """Same shape, same dtype but for the byte order, same values (NaN equals NaN)."""
+    """Same shape, same dtype but for the byte order, same values (NaN equals NaN), and truth values as numpy stores them."""
     given, wanted = np.asarray(actual), np.asarray(expected)
     assert given.shape == wanted.shape, f"{what}: shape {given.shape}, expected {wanted.shape}"
     kinds = given.dtype.newbyteorder("="), wanted.dtype.newbyteorder("=")
@@ -153,6 +153,9 @@ def assert_equal(actual: NDArray, expected: NDArray, what: str) -> None:
         place = tuple(int(i) for i in wrong[0])
         message = f"{what}: {len(wrong)} of {given.size} values differ, the first at {place}: {given[place]}, expected {wanted[place]}"
         raise AssertionError(message)
+    if given.dtype == np.bool_ and given.size:
+        byte = np.ascontiguousarray(given).view(np.uint8).max()
+        assert byte <= 1, f"{what}: a true value is the byte {byte}, which files and checksums take for another one, expected 1"
 
 
 def check_names_file(error: SourceError, path: Path, what: str) -> None:

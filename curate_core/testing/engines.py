@@ -10,13 +10,11 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from importlib import import_module
 from itertools import islice
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any, ClassVar
 
-import attrs
 import numpy as np
 import pytest
 
@@ -25,6 +23,7 @@ from curate_core.hookspec import hookimpl
 from curate_core.kinds import Engine, EngineSession, Outcome, Unit, Worker
 from curate_core.testing.checks import across_processes, snapshot
 from curate_core.testing.making import make_component, values
+from curate_core.testing.running import run_spec
 
 MANY = 1000
 
@@ -224,31 +223,20 @@ class EngineTests:
         for number in range(2):
             np.save(tmp_path / f"{number}.npy", values((16, 256, 256), "uint16", number), allow_pickle=False)
         spec = {
-            "version": 1,
-            "name": "test",
             "source": {"use": "files", "pattern": "{case}.npy"},
             "preprocess": [{"use": "to-uint8", "range": "percentile", "over": "dataset"}],
             "rois": [{"use": "grid", "size": [4, 64, 64]}],
             "filter": [{"use": "limit", "count": 100, "within": "dataset"}],
             "write": [{"use": "npy", "path": "{case}/{roi}.npy"}],
-            "engine": {"use": "local", "workers": 0},
         }
-        found = {}
         heard = _Heard()
-        module, host, runner = (import_module(f"curate_core.{name}") for name in ("spec", "host", "runner"))
-        for name in ("wanted", "found"):
-            loaded = module.load({**spec, "output": name}, host.default_host(), folder=tmp_path)
-            if name == "found":
-                loaded = attrs.evolve(loaded, engine=attrs.evolve(loaded.engine, component=self.engine()))
-                heard.nbytes = 0
-            loaded.host.manager.register(heard)
-            try:
-                runner.complete(loaded, loaded.host)
-            finally:
-                loaded.host.manager.unregister(heard)
-            files = snapshot(tmp_path / name).items()
-            found[name] = {file: digest for file, (digest, _) in files if not file.startswith(".curate/")}
-        assert found["found"] == found["wanted"], f"{self._name} makes another dataset than the engine local"
+        run_spec({**spec, "output": "wanted"}, tmp_path)
+        run_spec({**spec, "output": "found"}, tmp_path, engine=self.engine(), listeners=[heard])
+        wanted, found = (
+            {file: digest for file, (digest, _) in snapshot(tmp_path / name).items() if not file.startswith(".curate/")}
+            for name in ("wanted", "found")
+        )
+        assert found == wanted, f"{self._name} makes another dataset than the engine local"
         total = 100 * 4 * 64 * 64
         assert heard.nbytes < total / 10, f"{self._name}: {heard.nbytes} bytes come back from workers for {total} bytes of samples"
 

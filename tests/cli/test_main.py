@@ -7,7 +7,8 @@ import pytest
 
 import curate_core
 from curate_core.cli import run as run_command
-from curate_core.cli.main import COMMANDS, main
+from curate_core.cli.main import main
+from curate_core.commands import COMMANDS
 
 HEAVY = ("numpy", "pluggy", "cattrs", "attrs", "attr", "rich", "importlib.metadata", "h5py")
 

@@ -17,7 +17,8 @@ import pytest
 from blocks import Block, blocks, commands
 from scenes import set_up
 
-from curate_core.cli.main import COMMANDS, main, parser_of
+from curate_core.cli.main import main, parser_of
+from curate_core.commands import COMMANDS
 from curate_core.errors import CurateError
 from curate_core.host import default_host
 from curate_core.providers import KIND_NAMES

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 import tarfile
@@ -17,6 +19,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+from curate_core import __version__
+from curate_core.scaffold.bounds import bounds
 
 ROOT = Path(__file__).parents[2]
 PLUGINS = sorted(folder.name for folder in (ROOT / "plugins").glob("curate-*"))
@@ -177,7 +182,7 @@ def write_plugin(folder: Path) -> None:
             [project]
             name = "lab-spots"
             version = "1.2.3"
-            dependencies = ["curate-core>=0.1,<0.2"]
+            dependencies = ["curate-core$bounds"]
 
             [project.entry-points."curate.plugins"]
             lab-spots = "lab_spots.plugin"
@@ -230,16 +235,25 @@ def write_plugin(folder: Path) -> None:
     for name, text in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(dedent(text).lstrip())
+        path.write_text(dedent(text).lstrip().replace("$bounds", bounds(__version__)))
+
+
+def core_alone(name: str, place: Path, wheels: Path) -> Path:
+    """The command of an environment that holds the core's wheel and what that asks for: no plugin, nothing editable."""
+    scripts = place / name / BIN
+    must(sys.executable, "-m", "venv", name, folder=place)
+    must(scripts / "pip", "install", "--quiet", *wheels.glob("curate_core-*.whl"), folder=place)
+    return scripts / "curate"
 
 
 @pytest.fixture(scope="session")
 def bare(place: Path, wheels: Path) -> Path:
-    """The command of an environment that holds the core's wheel and what that asks for: no plugin, nothing editable."""
-    scripts = place / "bare" / BIN
-    must(sys.executable, "-m", "venv", "bare", folder=place)
-    must(scripts / "pip", "install", "--quiet", *wheels.glob("curate_core-*.whl"), folder=place)
-    return scripts / "curate"
+    return core_alone("bare", place, wheels)
+
+
+@pytest.fixture(scope="session")
+def author(place: Path, wheels: Path) -> Path:
+    return core_alone("author", place, wheels)
 
 
 def test_a_generated_plugin_is_built_installed_used_and_removed(place: Path, bare: Path, tmp_path: Path) -> None:
@@ -277,3 +291,21 @@ def test_a_generated_plugin_is_built_installed_used_and_removed(place: Path, bar
     assert gone.returncode == 2
     assert "there is no ROI finder 'lab-spots'" in gone.stderr
     must(bare, "verify", "out", folder=tmp_path)  # the dataset outlives the plugin that found its ROIs
+
+
+@pytest.mark.parametrize(("name", "kind"), [("lab-spots", "roi-finder"), ("lab-text", "reader")])
+def test_what_the_author_is_told_to_do_next_works(author: Path, tmp_path: Path, name: str, kind: str) -> None:
+    """The commands that ``curate new-plugin`` prints, as it prints them: the kit comes with the wheel's extra, its tests pass."""
+    told = must(author, "new-plugin", name, "--kind", kind, folder=tmp_path)
+    install, test, see = (shlex.split(found) for found in re.findall(r"^  (?:install it|test it|see it) +(.+)$", told, re.MULTILINE))
+    assert (install[:3], test[0], see) == (["pip", "install", "-e"], "pytest", ["curate", "plugins", "--check"])
+    scripts = author.parent
+    must(scripts / install[0], *install[1:], folder=tmp_path)
+    for command in ("import curate_core.testing, sys; sys.exit(sys.prefix not in curate_core.testing.__file__)", "import hypothesis"):
+        must(scripts / "python", "-c", command, folder=tmp_path)
+    said = must(scripts / test[0], *test[1:], "-W", "error", folder=tmp_path)
+    passed = re.search(r"(\d+) passed", said)
+    assert passed is not None, said
+    assert int(passed[1]) > 15, said
+    must(author, *see[1:], folder=tmp_path)
+    must(scripts / "pip", "uninstall", "--quiet", "-y", f"curate-{name}", folder=tmp_path)

@@ -13,11 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from curate_core import scaffold
 from curate_core.cli.main import main
 from curate_core.errors import RequestError
 from curate_core.host import Host
 from curate_core.providers import KIND_NAMES, Provider
-from curate_core.scaffold import SORTS, class_name, new_plugin
+from curate_core.scaffold import SORTS, class_name, joining, new_plugin
+from curate_core.scaffold.bounds import bounds
 from curate_core.testing.fixtures import write_distribution
 
 ROOT = Path(__file__).parents[2]
@@ -76,6 +78,22 @@ def test_a_package_names_what_it_brings(tmp_path, host):
     assert "class HotSpotsFinder(RoiFinder):" in (made.folder / "src/curate_hot_spots/rois.py").read_text()
     assert Provider("roi_finder", "hot-spots", SORTS["roi_finder"].summary, "curate_hot_spots.rois:HotSpotsFinder").problems() == []
     assert not [p for p in made.folder.rglob("*") if p.is_file() and re.search(r"\$\w", p.read_text())], "every field is filled in"
+
+
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [("0.1.0", ">=0.1,<0.2"), ("0.2.0", ">=0.2,<0.3"), ("0.10.3", ">=0.10,<0.11"), ("1.0.0", ">=1.0,<2"), ("1.2.0", ">=1.2,<2")],
+)
+def test_a_package_asks_for_the_core_that_wrote_it(tmp_path, repository, host, monkeypatch, version, expected):
+    assert bounds(version) == expected
+    for module in (scaffold, joining):
+        monkeypatch.setattr(module, "__version__", version)
+    for into in (tmp_path, repository):
+        made = new_plugin("hotspots", "filter", into, host)
+        asked = tomllib.loads((made.folder / "pyproject.toml").read_text())["project"]["dependencies"]
+        assert f"curate-core{expected}" in asked
+    bundle = tomllib.loads((repository / "pyproject.toml").read_text())["project"]["optional-dependencies"]["all"]
+    assert f"curate-hotspots{expected}" in bundle
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
+import subprocess
+import sys
 import time
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +22,8 @@ from curate_core.batch import Batch
 from curate_core.kinds import Context, Piece, Placement, WriteSession
 from curate_core.model import Plain
 from curate_core.testing import WriterTests, writers
+
+CLOCK_STEP = writers.CLOCK_STEP
 
 
 @pytest.fixture(autouse=True)
@@ -49,6 +56,99 @@ def test_time_stamp(tmp_path):
     assert set(failed) == {"test_same_samples_same_bytes"}
     message = failed["test_same_samples_same_bytes"]
     assert message.startswith("AssertionError: Stamped writes other bytes the second time (a time stamp, a path?): case/y0-7_x0-11.npy")
+
+
+@frozen
+class Zipped(ToyWriter):
+    """Writes when it was written, in steps of two seconds."""
+
+    def save(self, path: Path, array: NDArray) -> None:
+        super().save(path, array)
+        with zipfile.ZipFile(path, "a") as file:
+            file.writestr("note", "", zipfile.ZIP_STORED)
+
+
+@frozen
+class Dating(ToyWriter):
+    """Writes when it was written, in steps of one second, by the clock of the C library."""
+
+    def save(self, path: Path, array: NDArray) -> None:
+        super().save(path, array)
+        with path.open("ab") as file:
+            file.write(str(ctypes.CDLL(None).time(None)).encode())
+
+
+@pytest.mark.parametrize(
+    "writer", [Zipped, pytest.param(Dating, marks=pytest.mark.skipif(os.name == "nt", reason="no C library by that name"))]
+)
+def test_clocks_that_tick_slowly(tmp_path, monkeypatch, writer):
+    """They tick between the two writes."""
+    monkeypatch.setattr(writers, "CLOCK_STEP", CLOCK_STEP)
+    name = "test_same_samples_same_bytes"
+    assert set(failures(tmp_path, writer, name)) == {name}
+
+
+SESSION = """
+import sys
+import time
+import pytest
+from kit_toys import ToyWriter
+from curate_core.testing import WriterTests, writers
+from test_bad_writers import Dating
+
+waits = []
+sleep = time.sleep
+time.sleep = lambda seconds: (waits.append(seconds), sleep(seconds))
+
+class TestFirst(WriterTests):
+    component = ToyWriter
+
+class TestSecond(WriterTests):
+    component = ToyWriter
+    dtypes = ("int16",)
+
+class TestThird(WriterTests):
+    component = Dating
+
+class TestChanging(WriterTests):
+    component = ToyWriter
+
+    @pytest.fixture(autouse=True)
+    def _seeded(self):
+        self.seed = 7
+
+    def batch(self, *arguments, **options):
+        return super().batch(*arguments, **{"first": self.seed, **options})
+
+class TestFails(WriterTests):
+    component = ToyWriter
+    dtypes = ("no such type",)
+
+def test_waits():
+    assert len(waits) == 2, waits
+"""
+
+
+def test_a_session_waits_once_for_all_classes_that_say_beforehand_what_they_write(tmp_path):
+    """And once for each that a fixture sets up."""
+    (tmp_path / "test_all.py").write_text(SESSION)
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:xdist",
+        "-k",
+        "same_samples or waits",
+        "test_all.py",
+    ]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    failed = {line.split("::", 1)[1].split(" - ")[0] for line in done.stdout.splitlines() if line.startswith("FAILED")}
+    assert failed == {"TestThird::test_same_samples_same_bytes", "TestFails::test_same_samples_same_bytes"}, done.stdout + done.stderr
 
 
 @frozen

@@ -114,3 +114,11 @@ def test_an_isolated_host(isolated_host, fake_plugin):
     assert {"curate-aa", "curate-ab"} <= {entry.distribution for entry in installed_plugins()}
     assert [plugin.distribution for plugin in isolated_host().plugins] == ["curate-core"]
     assert [plugin.distribution for plugin in isolated_host("curate-ab").plugins] == ["curate-core", "curate-ab"]
+
+
+def test_truth_values_are_bytes_of_one():
+    """Others are equal to them, and become other bytes in files."""
+    right = np.array([[False, True], [True, False]])
+    assert_equal(right.T, right, "mask")
+    with pytest.raises(AssertionError, match="mask: a true value is the byte 255"):
+        assert_equal((right.view(np.uint8) * 255).view(np.bool_), right, "mask")

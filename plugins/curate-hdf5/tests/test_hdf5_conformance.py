@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import h5py
 import numpy as np
+import pytest
 from curate_hdf5.reader import Hdf5Reader
 from curate_hdf5.writer import Hdf5Writer
 
@@ -127,3 +128,19 @@ class TestLayersAsOne(WriterTests):
 
     def test_unstored_dtypes_are_refused(self, tmp_path: Path) -> None:
         """A type is asked for: see the tests of the writer."""
+
+
+def test_the_kit_sees_the_times_that_the_library_stamps(tmp_path: Path) -> None:
+    """It takes them from the C library, in seconds."""
+
+    class Tracking(WriterTests):
+        component = Hdf5Writer
+
+        def write(self, part: Path, *batches: Any) -> Any:
+            written = super().write(part, *batches)
+            with h5py.File(part / "data.h5", "a") as file:
+                file.create_dataset("note", data=1, track_times=True)
+            return written
+
+    with pytest.raises(AssertionError, match=r"Hdf5Writer writes other bytes the second time .*: data\.h5"):
+        Tracking().test_same_samples_same_bytes(tmp_path)

@@ -151,6 +151,8 @@ def _decode(path: Path, still: Still) -> NDArray:
 
 def _pixels(image: Any, still: Still) -> NDArray:
     made = np.asarray(image.convert(still.convert) if still.convert else image)
+    if made.dtype == bool:
+        made = made.view(np.uint8) != 0  # Pillow's are bytes of 255, which count as other values wherever bytes do
     return made.astype(still.dtype, copy=False)
 
 
