@@ -16,6 +16,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import testing_pages  # beside this file
+
 import curate_core
 from curate_core.cli.main import COMMANDS, parser_of
 from curate_core.hookspec import EventHooks, RegisterHooks
@@ -47,6 +49,7 @@ def write(folder: Path) -> None:
     pages |= {"hooks.md": _hooks(), "commands.md": _commands()}
     pages |= dict(_plugin_pages())
     pages["api.md"] = _api()
+    pages["testing.md"] = testing_pages.page()
     for path in sorted(folder.rglob("*.md")) if folder.exists() else []:
         if path.relative_to(folder).as_posix() not in pages:
             path.unlink()

@@ -222,7 +222,14 @@ def test_the_lowest_requirements_are_the_lower_ends_of_the_ranges() -> None:
     assert {line.lower() for line in lines_of("requirements-lowest.txt")} == lowest
 
 
-CALLED = {"PIL": "pillow", "skimage": "scikit-image", "cloudvolume": "cloud-volume", "yaml": "pyyaml", "trx": "trx-python", "pint": "nxtomo"}
+CALLED = {
+    "PIL": "pillow",
+    "skimage": "scikit-image",
+    "cloudvolume": "cloud-volume",
+    "yaml": "pyyaml",
+    "trx": "trx-python",
+    "pint": "nxtomo",
+}
 """Package -> the distribution that brings it, where it is not called alike."""
 
 

@@ -108,9 +108,7 @@ class TractogramReaderTests(LayerTests[Tractogram, Tractogram]):
         layer = self.open(path)
         kinds = [np.dtype(array.dtype) for array in (layer.points, layer.offsets, layer.lengths)]
         wanted = [np.dtype(name) for name in ("float32", "int64", "int64")]
-        assert kinds == wanted, (
-            f"{self._name}: points, offsets, lengths are {', '.join(map(str, kinds))}, expected float32, int64, int64"
-        )
+        assert kinds == wanted, f"{self._name}: points, offsets, lengths are {', '.join(map(str, kinds))}, expected float32, int64, int64"
         self._check(layer, expected, "every streamline")
 
     def test_grid(self, tmp_path: Path) -> None:
