@@ -13,6 +13,7 @@ from curate_core.errors import CurateError
 from curate_core.kinds import Case, Context, Measuring, Worker
 from curate_core.model import Plain
 from curate_core.parts import load_json, save_json
+from curate_core.steps import merged
 from curate_core.testing.checks import unchanged
 from curate_core.testing.making import context
 
@@ -63,14 +64,13 @@ class MeasuringTests(Generic[Given]):
         return kept(step.measure(given, self._context(step, given)), f"what {self._name}.measure gives")
 
     def _merged(self, step: Any, partials: Sequence[Plain]) -> Any:
-        """One value, as the runner asks for it: what was measured of nothing is left out, unless there is no more."""
-        known: list[Plain] = [partial for partial in partials if partial is not None] or [*partials[:1]]
+        """One value, as the runner asks for it."""
         try:
-            value = step.merge(known)
+            value = merged(step, partials)
         except CurateError:
             raise
         except Exception as error:
-            message = f"{self._name}.merge of {known!r} failed with {type(error).__name__}: {error}"
+            message = f"{self._name}.merge of {partials!r} failed with {type(error).__name__}: {error}"
             raise AssertionError(message) from error
         return kept(value, f"what {self._name}.merge gives")
 
