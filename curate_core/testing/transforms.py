@@ -117,4 +117,4 @@ class TransformTests(MeasuringTests[Batch]):
             (self._merged(step, [block, self._merged(step, [rest])]), "two blocks, the first of two batches"),
         ):
             wrong = difference(found, whole, self.merge_tolerance)
-            assert not wrong, f"{self._name}.merge of {how} is not what one pass gives: {wrong}"
+            assert not wrong, f"{self._name}.merge of {how} is not what one pass gives, within merge_tolerance: {wrong}"

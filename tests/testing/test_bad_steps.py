@@ -529,8 +529,16 @@ ANY = "test_one_sample_for_each"
         ({"measure": lambda self, batch, context: np.int64(1)}, ANY, "what Bad.measure gives holds what JSON cannot: Object of type int64"),
         ({"merge": lambda self, partials: {"greatest": np.zeros(2)}}, ANY, "what Bad.merge gives holds what JSON cannot: "),
         ({"merge": lambda self, partials: partials["greatest"]}, ANY, "Bad.merge of [{'greatest': 255, "),
-        ({"merge": lambda self, partials: partials[0]}, APART, "Bad.merge of three batches is not what one pass gives: value['"),
-        ({"merge": mean_of_means}, APART, "Bad.merge of three batches is not what one pass gives: value['sum'] is "),
+        (
+            {"merge": lambda self, partials: partials[0]},
+            APART,
+            "Bad.merge of three batches is not what one pass gives, within merge_tolerance: value['",
+        ),
+        (
+            {"merge": mean_of_means},
+            APART,
+            "Bad.merge of three batches is not what one pass gives, within merge_tolerance: value['sum'] is ",
+        ),
         ({"merge": another_form}, APART, "Bad.merge of [[255], [255]] failed with TypeError: list indices must be integers"),
         ({"merge": into_the_first}, "test_measuring_leaves_its_input_alone", "Bad.merge changes its input in place"),
         ({"measure": in_place}, "test_measuring_leaves_its_input_alone", "Bad.measure changes its input in place: "),
