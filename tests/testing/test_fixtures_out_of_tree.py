@@ -44,7 +44,7 @@ def test_plugin(fake_plugin, isolated_host, fake_site):
 def run(folder: Path, *words: str) -> str:
     """Run pytest on a package of somebody else's, in a process of its own."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--rootdir={folder}", *words]
-    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True).stdout
 
 
