@@ -50,7 +50,7 @@ def reader(name: str, *, suffixes: Iterable[str] = (), version: int = 1) -> Call
 
     Args:
         name: what a spec calls it.
-        suffixes: endings of the files that it claims, as of a :class:`curate_core.Provider`.
+        suffixes: endings of the files that it claims, as of a ``Provider``.
         version: raised when the layer changes for the same file and options.
     """
     return _decorator(Reader, "reader", "open", name, version, suffixes)

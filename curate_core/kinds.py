@@ -105,7 +105,7 @@ class Measuring(Component):
         return None
 
     def merge(self, partials: Sequence[Plain]) -> Plain:
-        """One value from the partials, which come in case order."""
+        """One value from the partials, at least one, which come in case order; for samples, partials may be values merged before."""
         raise NotImplementedError
 
 
@@ -117,7 +117,7 @@ class Preprocessor(Measuring):
         """Another case; lazy where it can be; the given one and its arrays stay as they are."""
 
     def measure(self, case: Case, context: Context) -> Plain:
-        """This case's share of the statistics, as plain values."""
+        """This case's share of the statistics, as plain values; None: it has none."""
         raise NotImplementedError
 
 
@@ -144,7 +144,7 @@ class Transform(Measuring):
         return None
 
     def measure(self, batch: Batch, context: Context) -> Plain:
-        """This batch's share of the statistics, as plain values."""
+        """This batch's share of the statistics, as plain values; None: it has none."""
         raise NotImplementedError
 
 

@@ -24,7 +24,7 @@ from curate_core.paths import duplicate_path, path_hashes
 from curate_core.rois import RoiTable
 from curate_core.spec import Spec, Step
 from curate_core.stages import most_samples
-from curate_core.steps import blame
+from curate_core.steps import blame, merged
 from curate_core.survey import Survey, early_survivors
 
 ContextOf = Callable[..., Context]
@@ -78,7 +78,7 @@ def open_case(
         name = statistic_name(step)
         with blame(step, case.id):
             if component.statistics_scope() is not None and name not in statistics:
-                own[name] = component.merge([component.measure(case, context_of(step, case.id, folder=folder))])
+                own[name] = merged(component, [component.measure(case, context_of(step, case.id, folder=folder))])
             case = component.apply(case, context_of(step, case.id, statistics.get(name, own.get(name)), folder))
             if not isinstance(case, Case):
                 message = f"apply must give a Case, not {type(case).__name__}"

@@ -24,7 +24,7 @@ from curate_core.parts import save_json
 from curate_core.prepare import ContextOf, Prepared
 from curate_core.spec import Spec, Step
 from curate_core.stages import Stage
-from curate_core.steps import blame, split
+from curate_core.steps import blame, merged, split
 from curate_core.survey import Survey
 
 DATA = "data"
@@ -110,7 +110,7 @@ def measure(samples: Samples, stage: Stage) -> Plain:
                 with blame(stage.step, batch.case.id):
                     partials.append(component.measure(part, samples.context_of(stage.step, batch.case.id)))
     with blame(stage.step, samples.prepared.case.id):
-        return component.merge(partials) if partials else None
+        return merged(component, partials)
 
 
 def score(samples: Samples, stage: Stage, folder: Path, origin: Mapping[str, str]) -> dict[str, Plain]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -10,7 +10,8 @@ import numpy as np
 from curate_core.batch import Batch
 from curate_core.durable import FULL
 from curate_core.errors import CurateError, SourceError, StepError, place_in
-from curate_core.model import matches
+from curate_core.kinds import Measuring
+from curate_core.model import Plain, matches
 from curate_core.spec import Step
 
 
@@ -25,6 +26,12 @@ def split(step: Step, batch: Batch) -> list[tuple[Batch, bool]]:
         return [(batch, True)]
     takes = np.array([step.applies(batch.sample_attributes(row)) for row in range(len(batch))], dtype=bool)
     return [(batch.take(mask), flag) for mask, flag in ((takes, True), (~takes, False)) if mask.any()]
+
+
+def merged(component: Measuring, partials: Iterable[Plain]) -> Plain:
+    """One value from those that were measured; what measured nothing (None) is left out, and of nothing comes None."""
+    known = [partial for partial in partials if partial is not None]
+    return component.merge(known) if known else None
 
 
 @contextmanager

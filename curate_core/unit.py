@@ -24,7 +24,7 @@ from curate_core.prepare import Prepared, load_prepared, open_case, prepare
 from curate_core.samples import Samples, measure, score, write, writer_of
 from curate_core.spec import Spec, Step, validate
 from curate_core.stages import Stage, derive
-from curate_core.steps import blame
+from curate_core.steps import blame, merged
 from curate_core.survey import Survey, close_filter, survivors
 
 
@@ -245,7 +245,7 @@ def close_measure(parts: Parts, closing: str, step: Step, members: Sequence[str]
     assert isinstance(component, Measuring)
     partials = [load_json(parts.path(key) / "partial.json") for key in members]
     with blame(step):
-        value = component.merge([partial for partial in partials if partial is not None])
+        value = merged(component, partials)
     with parts.making(closing) as folder:
         save_json(folder / "statistics.json", value)
     return value

@@ -20,6 +20,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import testing_pages  # beside this file
+
 import curate_core
 from curate_core.cli.import_ import flag_of
 from curate_core.cli.main import parser_of
@@ -71,6 +73,7 @@ def write(folder: Path) -> None:
     pages |= {"hooks.md": _hooks(), "commands.md": _commands()}
     pages |= dict(_plugin_pages())
     pages["api.md"] = _api()
+    pages["testing.md"] = testing_pages.page()
     for path in sorted(folder.rglob("*.md")) if folder.exists() else []:
         if path.relative_to(folder).as_posix() not in pages:
             path.unlink()

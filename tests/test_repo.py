@@ -230,6 +230,29 @@ def test_the_lowest_requirements_are_the_lower_ends_of_the_ranges() -> None:
     assert {line.lower() for line in lines_of("requirements-lowest.txt")} == lowest
 
 
+CALLED = {
+    "PIL": "pillow",
+    "skimage": "scikit-image",
+    "cloudvolume": "cloud-volume",
+    "yaml": "pyyaml",
+    "trx": "trx-python",
+    "pint": "nxtomo",
+}
+"""Package -> the distribution that brings it, where it is not called alike."""
+
+
+@of_each_plugin
+def test_what_a_plugins_tests_import_comes_with_its_extra(folder: Path) -> None:
+    """What another distribution happens to bring is gone when that does without."""
+    metadata = project(folder)
+    declared = names([*metadata["dependencies"], *metadata["optional-dependencies"]["test"], *project(ROOT)["dependencies"]])
+    files = [file for file in TREES if file.is_relative_to(folder / "tests")]
+    own = {file.stem for file in files} | {"curate_core", folder.name.replace("-", "_")} | sys.stdlib_module_names
+    found = {module.split(".")[0]: name_of(file) for file in files for module in imports(TREES[file])}
+    strangers = {root: file for root, file in found.items() if root not in own}
+    assert {r: file for r, file in strangers.items() if CALLED.get(r, r.replace("_", "-")).lower() not in declared} == {}
+
+
 def test_what_is_installed_is_what_is_declared() -> None:
     """An environment keeps what it was made with: a dependency that was added or taken out since shows only in a new one."""
     found = {name: importlib.metadata.requires(name) or [] for name in installed()}
@@ -312,7 +335,7 @@ def test_the_core_imports_nothing_that_it_does_not_declare() -> None:
     for file, tree in TREES.items():
         name = name_of(file)
         if name.startswith("curate_core/") and "/scaffold/" not in name:
-            allowed = declared | {"pytest", "hypothesis"} if name.startswith("curate_core/testing/") else declared
+            allowed = declared | {"packaging", "pytest"} if name.startswith("curate_core/testing/") else declared
             roots = {module.split(".")[0] for module in imports(tree)}
             found |= {f"{name}: {root}" for root in roots - allowed - sys.stdlib_module_names}
     assert found == set()

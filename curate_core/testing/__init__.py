@@ -17,7 +17,7 @@ One base class a kind; a plugin's first test is a subclass that says how to make
         readme = Path(__file__).parents[1] / "README.md"
 
 Class attributes state what the component can do (``memory_mapped``, ``dtypes``, ``keeps_spacing``, ...): they say what to check and what
-to skip. The fixtures of :mod:`curate_core.testing.fixtures` are taken by name in a ``conftest.py``.
+to skip. ``from curate_core.testing.fixtures import *`` in a test module or a ``conftest.py`` brings the fixtures.
 """
 
 from curate_core.testing.commands import CommandTests
@@ -31,10 +31,12 @@ from curate_core.testing.readers import ReaderTests
 from curate_core.testing.roi_finders import RoiFinderTests
 from curate_core.testing.running import run_spec
 from curate_core.testing.sources import SourceTests
+from curate_core.testing.tractograms import TractogramReaderTests
 from curate_core.testing.transforms import TransformTests
 from curate_core.testing.writers import WriterTests
 
 __all__ = [
     "CommandTests", "EngineTests", "FilterTests", "ImporterTests", "PluginTests", "PreprocessorTests", "ReaderTests", "RoiFinderTests",
-    "SourceTests", "TransformTests", "WriterTests", "context", "make_batch", "make_case", "make_image", "run_spec", "values",
+    "SourceTests", "TractogramReaderTests", "TransformTests", "WriterTests", "context", "make_batch", "make_case", "make_image", "run_spec",
+    "values",
 ]  # fmt: skip

@@ -36,6 +36,15 @@ def across_processes(value: Any) -> Any:
     return ForkingPickler.loads(ForkingPickler.dumps(value))
 
 
+def sent(value: Any, what: str) -> Any:
+    """Such a copy, or an AssertionError that says that there cannot be one."""
+    try:
+        return across_processes(value)
+    except Exception as error:
+        message = f"{what} does not pickle: {type(error).__name__}: {error}"
+        raise AssertionError(message) from error
+
+
 def snapshot(folder: Path) -> dict[str, tuple[str, int]]:
     """Relative path -> (SHA-256, modification time in ns) of every file below a folder."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())

@@ -21,7 +21,7 @@ import pytest
 from curate_core.errors import SourceError
 from curate_core.hookspec import hookimpl
 from curate_core.kinds import Engine, EngineSession, Outcome, Unit, Worker
-from curate_core.testing.checks import across_processes, snapshot
+from curate_core.testing.checks import sent, snapshot
 from curate_core.testing.making import make_component, values
 from curate_core.testing.running import run_spec
 
@@ -175,7 +175,7 @@ class EngineTests:
 
     def test_engine_crosses_processes(self) -> None:
         """The component is plain."""
-        assert across_processes(self.engine()) == self.engine(), f"{self._name} is another after it was sent"
+        assert sent(self.engine(), self._name) == self.engine(), f"{self._name} is another after it was sent"
 
     def test_a_killed_worker_costs_nobody_else(self, tmp_path: Path) -> None:
         """A unit whose process ends is lost, or done by another; what was beside it is done, at the latest alone."""

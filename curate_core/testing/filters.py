@@ -197,6 +197,8 @@ class FilterTests:
         plain = self._score(batch)
         marked = self._score(attrs.evolve(batch, attributes={**batch.attributes, "kit-mark": np.arange(len(batch))}))
         assert list(plain) == list(marked), f"{self._name}.score gives other features when samples carry an attribute more"
+        for name, column in plain.items():
+            assert _same(column, marked[name]), f"feature {name!r} is another when samples carry an attribute more"
 
 
 def _same(a: Any, b: Any) -> bool:

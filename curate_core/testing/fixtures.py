@@ -1,6 +1,10 @@
-"""Pytest fixtures for plugin authors; take those you need by name in a ``conftest.py``::
+"""Pytest fixtures for plugin authors: ``awkward_image``, ``fake_plugin``, ``fake_site``, ``isolated_host``.
 
-from curate_core.testing.fixtures import awkward_image, fake_plugin, isolated_host  # noqa: F401
+They come by name in a test module, or a ``conftest.py``, that says::
+
+    from curate_core.testing.fixtures import *
+
+pytest allows ``pytest_plugins = ["curate_core.testing.fixtures"]`` instead in the topmost ``conftest.py`` and in test modules alone.
 """
 
 from __future__ import annotations
@@ -13,9 +17,16 @@ from typing import Any
 
 import pytest
 
-from curate_core.host import EntryPoint, Host, default_host, installed_plugins
+from curate_core import __version__
+from curate_core.host import CORE, EntryPoint, Host, default_host, installed_plugins
 from curate_core.model import Image
+from curate_core.scaffold.bounds import bounds
 from curate_core.testing.making import make_image, values
+
+__all__ = ["awkward_image", "fake_plugin", "fake_site", "isolated_host"]
+
+THIS_CORE = (f"{CORE}{bounds(__version__)}",)
+"""What a distribution that was made for this core requires."""
 
 AWKWARD: dict[str, tuple[tuple[int, ...], str, str, tuple[float, ...] | None]] = {
     "one voxel": ((1, 1, 1), "zyx", "uint8", (1.0, 1.0, 1.0)),
@@ -62,7 +73,9 @@ def write_package(folder: Path, name: str, **modules: str) -> Path:
     return package
 
 
-def write_distribution(folder: Path, name: str, entry_points: dict[str, str], version: str = "1.0") -> Path:
+def write_distribution(
+    folder: Path, name: str, entry_points: dict[str, str], version: str = "1.0", requires: Sequence[str] = THIS_CORE
+) -> Path:
     """Metadata of a distribution, as pip leaves it: found by ``importlib.metadata`` when ``folder`` is on ``sys.path``.
 
     Args:
@@ -70,10 +83,12 @@ def write_distribution(folder: Path, name: str, entry_points: dict[str, str], ve
         name: of the distribution.
         entry_points: name -> module, in the group ``curate.plugins``.
         version: of the distribution.
+        requires: other distributions that it needs, with their versions; by default this core.
     """
     info = folder / f"{name.replace('-', '_')}-{version}.dist-info"
     info.mkdir(parents=True)
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n", encoding="utf-8")
+    head = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}", *(f"Requires-Dist: {line}" for line in requires)]
+    (info / "METADATA").write_text("\n".join([*head, ""]), encoding="utf-8")
     lines = [f"{key} = {module}" for key, module in entry_points.items()]
     (info / "entry_points.txt").write_text("\n".join(["[curate.plugins]", *lines, ""]), encoding="utf-8")
     importlib.invalidate_caches()
@@ -100,10 +115,12 @@ def fake_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 def fake_plugin(fake_site: Path) -> Callable[..., EntryPoint]:
     """Make a plugin: ``fake_plugin("curate-toy", plugin="...", rois="...")`` installs a package and its distribution for one test."""
 
-    def make(distribution: str, entry: str = "toy", version: str = "1.0", **modules: str) -> EntryPoint:
+    def make(
+        distribution: str, entry: str = "toy", version: str = "1.0", requires: Sequence[str] = THIS_CORE, **modules: str
+    ) -> EntryPoint:
         package = distribution.replace("-", "_")
         write_package(fake_site, package, **modules)
-        write_distribution(fake_site, distribution, {entry: f"{package}.plugin"}, version)
+        write_distribution(fake_site, distribution, {entry: f"{package}.plugin"}, version, requires)
         return EntryPoint(entry, f"{package}.plugin", distribution, version)
 
     return make

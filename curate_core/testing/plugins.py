@@ -7,19 +7,25 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from importlib import import_module
+from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any, ClassVar, get_type_hints
 
 import attrs
 import pytest
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
-from curate_core.host import EntryPoint, Host, Offer, installed_plugins
+from curate_core import __version__
+from curate_core.hookspec import EventHooks
+from curate_core.host import CORE, EntryPoint, Host, Offer, installed_plugins
 from curate_core.kinds import HOOK_API, Component
 from curate_core.options import info_of
+from curate_core.scaffold.bounds import bounds
 from curate_core.structure import Mistakes, structure, unstructure
-from curate_core.testing.checks import across_processes
+from curate_core.testing.checks import sent
 
+_ENDS = {"a lower": (">=", ">", "==", "===", "~="), "an upper": ("<", "<=", "==", "===", "~=")}
 _LIGHT = {"curate_core", "pluggy", "attr", "attrs"}
 _PROBE = """
 import json, sys
@@ -95,10 +101,13 @@ class PluginTests:
         assert api == HOOK_API, f"{self.plugin_module} states CURATE_HOOK_API = {api!r}, this curate has {HOOK_API}"
 
     def test_loads(self) -> None:
-        """Every provider is well described, and at least one is offered."""
-        status = next(plugin for plugin in self.host().plugins if plugin.module == self.plugin_module)
+        """Every provider is well described; at least one is offered, or an event listened to."""
+        host = self.host()
+        status = next(plugin for plugin in host.plugins if plugin.module == self.plugin_module)
         assert status.status == "loaded", f"{self.plugin_module} is {status.status}: {status.reason}"
-        assert status.providers, f"{self.plugin_module} offers nothing"
+        heard = [caller.name for caller in host.manager.get_hookcallers(import_module(self.plugin_module)) or []]
+        listens = any(hasattr(EventHooks, name) for name in heard)
+        assert status.providers or listens, f"{self.plugin_module} offers nothing and listens to no event"
 
     def test_claims_no_built_in_name(self) -> None:
         """Its names are its own."""
@@ -110,6 +119,24 @@ class PluginTests:
         found = [entry for entry in installed_plugins() if entry.module == self.plugin_module]
         named = [entry for entry in found if _normal(entry.distribution) == _normal(self.distribution)]
         assert named, f"no entry point of {self.distribution} in the group curate.plugins names {self.plugin_module}"
+
+    def test_bounds_the_core(self) -> None:
+        """The distribution says which versions of the core it works with, from a first to a last, and the installed one is among them."""
+        try:
+            lines = metadata.requires(self.distribution) or []
+        except metadata.PackageNotFoundError:
+            message = f"{self.distribution} is not installed"
+            raise AssertionError(message) from None
+        asked = [found for found in map(Requirement, lines) if found.marker is None or found.marker.evaluate({"extra": ""})]
+        ranges = SpecifierSet(",".join(str(found.specifier) for found in asked if _normal(found.name) == CORE))
+        advice = f'write "{CORE}{bounds(__version__)}" in its dependencies'
+        assert any(_normal(found.name) == CORE for found in asked), f"{self.distribution} does not require {CORE}: {advice}"
+        for end, operators in _ENDS.items():
+            assert any(one.operator in operators for one in ranges), (
+                f"{self.distribution} requires {CORE}{ranges}, without {end} end: {advice}"
+            )
+        inside = ranges.contains(__version__, prereleases=True)
+        assert inside, f"{self.distribution} requires {CORE}{ranges}, and is tested with {__version__}: {advice}"
 
     def test_components_can_be_had(self) -> None:
         """Each target is imported and fulfils the contract of its kind."""
@@ -161,8 +188,12 @@ class PluginTests:
                     assert not wrong, f"{name}: the default of option {field.name!r}, {written!r}, is none of its values: {wrong[0]}"
 
     def test_unknown_options_are_refused(self) -> None:
-        """A misspelt option is a mistake that a spec's author hears of."""
+        """An option is given under its own name; a misspelt one is a mistake that a spec's author hears of."""
         for name, cls in self.components():
+            hidden = [field.name for field in attrs.fields(cls) if field.init and field.alias != field.name]
+            assert not hidden, (
+                f"{name}: no spec can give the option {hidden[0]!r}, which attrs knows by another name; take its underscore away"
+            )
             options = {**self._example(name), "no-such-option": 1}
             with pytest.raises(Mistakes) as caught:
                 structure(options, cls, Path.cwd())
@@ -172,11 +203,7 @@ class PluginTests:
     def test_components_cross_processes(self) -> None:
         """Each can be built from its options and sent to a worker."""
         for name, made in self.made():
-            try:
-                copy = across_processes(made)
-            except Exception as error:
-                message = f"{name} does not pickle: {type(error).__name__}: {error}"
-                raise AssertionError(message) from error
+            copy = sent(made, name)
             assert copy == made, f"{name}: the copy in another process is {copy!r}, expected {made!r}"
 
     def test_what_it_asks_of_a_worker_can_be_counted(self) -> None:

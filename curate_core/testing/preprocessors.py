@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 
 from curate_core.arrays import read
-from curate_core.kinds import Preprocessor, Worker
+from curate_core.kinds import CASE, Preprocessor
 from curate_core.model import Case, Image, Plain
 from curate_core.testing.checks import assert_equal, fingerprint, some_boxes, unchanged
-from curate_core.testing.making import Untouchable, context, make_case, make_component, values
+from curate_core.testing.making import Untouchable, make_case, make_component, values
+from curate_core.testing.measuring import MeasuringTests
 
 
-class PreprocessorTests:
-    """A preprocessor makes another case, lazily where it can, and leaves the given one alone.
+class PreprocessorTests(MeasuringTests[Case]):
+    """A preprocessor makes another case, lazily where it can, and leaves the given one alone; what it measures is plain.
 
     Example::
 
@@ -53,16 +54,16 @@ class PreprocessorTests:
     def apply(self, case: Case) -> Case:
         """The case as it leaves the step."""
         step = self.preprocessor()
-        return step.apply(case, context("preprocess", case=case.id, state=step.setup(Worker()), statistics=self._statistics(step)))
+        return step.apply(case, self._context(step, case, self._statistics(step, self.case())))
 
-    def _statistics(self, step: Preprocessor) -> Plain:
-        if self.statistics is not None or step.statistics_scope() is None:
-            return self.statistics
-        return step.merge([step.measure(self.case(), context("preprocess"))])
+    def step(self) -> Preprocessor:
+        return self.preprocessor()
 
-    @property
-    def _name(self) -> str:
-        return self.component.__name__
+    def given(self) -> Case:
+        return self.case()
+
+    def _alone(self, step: Any) -> bool:
+        return bool(step.statistics_scope() == CASE)
 
     def test_keeps_id_and_attributes(self) -> None:
         """The case stays the same case."""
@@ -109,3 +110,13 @@ class PreprocessorTests:
         for name in first.layers.keys() - first.images().keys():
             same = fingerprint(second.layers[name]) == fingerprint(first.layers[name])
             assert same, f"{self._name}: layer {name!r} is another the second time"
+
+    def test_cases_are_measured_together(self) -> None:
+        """What several cases give is one value, with which each can be changed."""
+        step, case = self._measuring(), self.case()
+        if self._alone(step):
+            pytest.skip("measures each case alone")
+        together = self._merged(step, [self._measured(step, case), self._measured(step, self.case())])
+        after = step.apply(case, self._context(step, case, together))
+        for layer in after.images().values():
+            read(layer.array)

@@ -1,10 +1,9 @@
-"""What every reader must do."""
+"""What every reader of images must do."""
 
 from __future__ import annotations
 
 import tracemalloc
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,23 +11,13 @@ import numpy as np
 import pytest
 
 from curate_core.arrays import NDArray, read
-from curate_core.errors import SourceError
-from curate_core.kinds import Reader
-from curate_core.model import Image, LayerSource
-from curate_core.testing.checks import (
-    JUNK,
-    across_processes,
-    assert_equal,
-    assert_source_error,
-    check_names_file,
-    no_open_handles,
-    some_boxes,
-    unchanged_files,
-)
-from curate_core.testing.making import context, make_component, values
+from curate_core.model import Image
+from curate_core.testing.checks import assert_equal, some_boxes
+from curate_core.testing.layers import LayerTests
+from curate_core.testing.making import values
 
 
-class ReaderTests:
+class ReaderTests(LayerTests[Image, NDArray]):
     """A reader opens lazily and exactly, leaves its files alone, and refuses what it cannot read with a SourceError.
 
     Example::
@@ -65,9 +54,6 @@ class ReaderTests:
         rejects_junk: foreign bytes are refused by ``open``; False for bare voxels.
     """
 
-    component: ClassVar[type[Reader]]
-    options: ClassVar[Mapping[str, Any]] = {}
-    suffix: ClassVar[str]
     axes: ClassVar[str] = "zyx"
     shape: ClassVar[Sequence[int]] = (5, 7, 11)
     big_shape: ClassVar[Sequence[int]] = (32, 256, 512)
@@ -78,40 +64,28 @@ class ReaderTests:
     spacing_tolerance: ClassVar[float] = 1e-5
     lazy: ClassVar[bool] = True
     memory_mapped: ClassVar[bool] = True
-    sniffs: ClassVar[bool] = True
-    detects_truncation: ClassVar[bool] = True
-    rejects_junk: ClassVar[bool] = True
 
     def make_file(self, folder: Path, array: NDArray, spacing: Sequence[float]) -> Path:
         """Write ``array`` (axes as the class says) below ``folder``, best with another library; returns the file or folder."""
         raise NotImplementedError
 
-    def source(self, path: Path) -> LayerSource:
-        """Where the layer comes from; replace it for layers of many files."""
-        return LayerSource((path,))
-
-    def reader(self) -> Reader:
-        """The component under test."""
-        return make_component(self.component, self.options)
-
     def open(self, path: Path) -> Image:
-        """The layer in a file."""
-        layer = self.reader().open(self.source(path), context("read"))
-        assert isinstance(layer, Image), f"{self.component.__name__}.open gave {type(layer).__name__}, expected an Image"
+        layer = self.layer(path)
+        assert isinstance(layer, Image), f"{self._name}.open gave {type(layer).__name__}, expected an Image"
         return layer
 
-    def _folder(self, tmp_path: Path) -> Path:
-        folder = tmp_path / "source"
-        folder.mkdir()
-        return folder
+    def _make(self, folder: Path) -> tuple[Path, NDArray]:
+        return self._small(folder)
+
+    def _arrays(self, layer: Image) -> list[NDArray]:
+        return [read(layer.array)]
+
+    def _check(self, layer: Image, expected: NDArray, what: str) -> None:
+        assert_equal(read(layer.array), expected, what)
 
     def _small(self, folder: Path, dtype: str | None = None) -> tuple[Path, NDArray]:
         array = values(self.shape, dtype or self.dtypes[0], self.component.__name__)
         return self.make_file(folder, array, self.spacing), array
-
-    @property
-    def _name(self) -> str:
-        return self.component.__name__
 
     def test_reads_every_dtype_exactly(self, tmp_path: Path) -> None:
         """Shape, dtype and every voxel."""
@@ -164,7 +138,7 @@ class ReaderTests:
         folder = self._folder(tmp_path)
         self.open(self._small(folder)[0])
         path, size = self._big(tmp_path)
-        resident = self.reader().resident(self.source(path))
+        resident = self.reader_of(path).resident(self.source(path))
         assert resident == 0, f"{self._name}.resident says {resident} bytes, expected 0 for a memory-mapped layer"
         image = self.open(path)
         where = tuple(slice(n // 2, n // 2 + 1) for n in image.array.shape)
@@ -176,106 +150,6 @@ class ReaderTests:
         folder.mkdir()
         array = values(self.big_shape, self.dtypes[0])
         return self.make_file(folder, array, self.spacing), array.nbytes
-
-    def test_opening_twice_gives_the_same(self, tmp_path: Path) -> None:
-        """Two opened layers do not disturb each other."""
-        path, array = self._small(self._folder(tmp_path))
-        first, second = self.open(path), self.open(path)
-        assert first.grid == second.grid, f"{self._name} gives another grid the second time"
-        assert_equal(read(second.array), array, "second")
-        del second
-        assert_equal(read(first.array), array, "first, after the second is gone")
-
-    def test_source_stays_untouched(self, tmp_path: Path) -> None:
-        """No byte, no modification time, no file beside it; not even through the array that was read."""
-        folder = self._folder(tmp_path)
-        path, _ = self._small(folder)
-        with unchanged_files(folder, self._name):
-            self.reader().sniff(path)
-            image = self.open(path)
-            voxels = read(image.array)
-            if voxels.flags.writeable:
-                voxels[...] = 0
-            del voxels, image
-
-    def test_gives_its_handles_back(self, tmp_path: Path) -> None:
-        """When the layer is gone, its file is closed."""
-        folder = self._folder(tmp_path)
-        path, _ = self._small(folder)
-        with no_open_handles(folder, self._name):
-            self.reader().sniff(path)
-            image = self.open(path)
-            read(image.array)
-            del image
-
-    def test_layer_crosses_processes(self, tmp_path: Path) -> None:
-        """The layer can be sent to a worker, before and after it was read."""
-        path, array = self._small(self._folder(tmp_path))
-        image = self.open(path)
-        for when in ("before it is read", "after it was read"):
-            try:
-                copy = across_processes(image)
-            except Exception as error:
-                message = f"the layer of {self._name} does not pickle {when}: {type(error).__name__}: {error}"
-                raise AssertionError(message) from error
-            assert_equal(read(copy.array), array, f"copy sent {when}")
-            read(image.array)
-
-    def test_sniff_takes_its_own(self, tmp_path: Path) -> None:
-        """What it reads, it recognises."""
-        path, _ = self._small(self._folder(tmp_path))
-        reason = self.reader().sniff(path)
-        assert reason is None, f"{self._name}.sniff refuses its own file: {reason}"
-
-    def test_sniff_refuses_foreign_bytes(self, tmp_path: Path) -> None:
-        """Foreign bytes under its suffix are refused with a reason, never with an exception."""
-        for what, content in JUNK.items():
-            path = tmp_path / f"foreign{self.suffix}"
-            path.write_bytes(content)
-            try:
-                reason = self.reader().sniff(path)
-            except Exception as error:
-                message = f"{self._name}.sniff of {what} raised {type(error).__name__}: {error}"
-                raise AssertionError(message) from error
-            if self.sniffs:
-                assert isinstance(reason, str), f"{self._name}.sniff takes {what}"
-                assert reason.strip(), f"{self._name}.sniff of {what} refuses without a reason"
-
-    def test_damaged_files_are_source_errors(self, tmp_path: Path) -> None:
-        """Empty, cut and foreign files give a SourceError that names the file, never another exception."""
-        original, _ = self._small(self._folder(tmp_path))
-        content = original.read_bytes() if original.is_file() else b""
-        cuts = sorted({n for n in (1, 4, 16, len(content) // 2, len(content) - 1) if 0 < n < len(content)})
-        damaged = {what: (junk, self.rejects_junk) for what, junk in JUNK.items()}
-        for cut in cuts:  # a last byte may be padding
-            damaged[f"the first {cut} of {len(content)} bytes"] = (content[:cut], self.detects_truncation and cut < len(content) - 1)
-        for number, (what, (data, must)) in enumerate(damaged.items()):
-            path = tmp_path / f"damaged-{number}{self.suffix}"
-            path.write_bytes(data)
-            if must:
-                assert_source_error(partial(self._read, path), path, f"{self._name}, {what}")
-            else:
-                self._error_or_nothing(path, what)
-
-    def _read(self, path: Path) -> NDArray:
-        return read(self.open(path).array)
-
-    def _error_or_nothing(self, path: Path, what: str) -> None:
-        try:
-            self._read(path)
-        except SourceError as error:
-            check_names_file(error, path, f"{self._name}, {what}")
-        except Exception as error:
-            message = f"{self._name}, {what}: expected a SourceError or an image, got {type(error).__name__}: {error}"
-            raise AssertionError(message) from error
-
-    def test_missing_file_is_a_source_error(self, tmp_path: Path) -> None:
-        """A file that is gone, or a folder in its place."""
-        gone = tmp_path / f"gone{self.suffix}"
-        assert_source_error(partial(self._read, gone), gone, f"{self._name}, missing file")
-        folder = tmp_path / f"folder{self.suffix}"
-        folder.mkdir()
-        assert_source_error(partial(self._read, folder), folder, f"{self._name}, empty folder")
 
 
 def _peak(act: Callable[[], Any]) -> int:

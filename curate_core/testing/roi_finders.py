@@ -148,7 +148,11 @@ class RoiFinderTests:
     def test_table_can_be_kept(self, tmp_path: Path) -> None:
         """Saved and loaded: equal in every column."""
         table = self.find(self.case())
-        table.save(tmp_path / "rois.npz")
+        try:
+            table.save(tmp_path / "rois.npz")
+        except Exception as error:
+            message = f"{self._name}: the table cannot be saved: {type(error).__name__}: {error}"
+            raise AssertionError(message) from error
         _assert_equal(RoiTable.load(tmp_path / "rois.npz")[0], table, f"{self._name}, saved and loaded")
 
 

@@ -10,7 +10,7 @@ from curate_core.errors import RequestError, StepError
 from curate_core.kinds import Source
 from curate_core.model import CaseSource
 from curate_core.templates import check_relative
-from curate_core.testing.checks import across_processes, unchanged_files
+from curate_core.testing.checks import sent, unchanged_files
 from curate_core.testing.making import make_component
 
 
@@ -128,12 +128,8 @@ class SourceTests:
     def test_cases_cross_processes(self, tmp_path: Path) -> None:
         """Cases can be sent to workers."""
         for case in self.find(tmp_path / "data"):
-            try:
-                copy = across_processes(case)
-            except Exception as error:
-                message = f"{self._name}: case {case.id!r} does not pickle: {type(error).__name__}: {error}"
-                raise AssertionError(message) from error
-            assert copy == case, f"{self._name}: case {case.id!r} is another after it was sent"
+            what = f"{self._name}: case {case.id!r}"
+            assert sent(case, what) == case, f"{what} is another after it was sent"
 
     def test_nothing_to_find(self, tmp_path: Path) -> None:
         """An empty folder gives no cases or a RequestError, never another exception."""

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+import pytest
+
 from curate_core.batch import Batch
-from curate_core.kinds import Transform, Worker, generator
+from curate_core.kinds import Transform, generator
 from curate_core.model import Plain
 from curate_core.testing.checks import assert_equal, unchanged
-from curate_core.testing.making import context, make_batch, make_component, values
+from curate_core.testing.making import make_batch, make_component, values
+from curate_core.testing.measuring import MeasuringTests, difference
 
 
-class TransformTests:
-    """A transform gives one sample for each, each by itself, and leaves its input alone.
+class TransformTests(MeasuringTests[Batch]):
+    """A transform gives one sample for each, each by itself, and leaves its input alone; what it measures, it can measure in parts.
 
     Example::
 
@@ -28,6 +31,7 @@ class TransformTests:
         axes, shape, dtype, spacing: of one sample.
         count: samples in a batch.
         statistics: the merged value that ``apply`` gets; None: what ``measure`` and ``merge`` give for the batch, where they are used.
+        merge_tolerance: what a value merged from parts may differ by from one measured in one pass, relative.
     """
 
     component: ClassVar[type[Transform]]
@@ -38,6 +42,7 @@ class TransformTests:
     spacing: ClassVar[Sequence[float] | None] = None
     count: ClassVar[int] = 5
     statistics: ClassVar[Plain] = None
+    merge_tolerance: ClassVar[float] = 1e-9
 
     def transform(self) -> Transform:
         """The component under test."""
@@ -50,20 +55,16 @@ class TransformTests:
     def apply(self, batch: Batch) -> Batch:
         """The batch transformed, with all its arrays computed."""
         step = self.transform()
-        given = context("transform", state=step.setup(Worker()), statistics=self._statistics(step))
-        after = step.apply(batch, given)
+        after = step.apply(batch, self._context(step, batch, self._statistics(step, self.batch())))
         for name in after.arrays:
             after.array(name)
         return after
 
-    def _statistics(self, step: Transform) -> Plain:
-        if self.statistics is not None or step.statistics_scope() is None:
-            return self.statistics
-        return step.merge([step.measure(self.batch(), context("transform"))])
+    def step(self) -> Transform:
+        return self.transform()
 
-    @property
-    def _name(self) -> str:
-        return self.component.__name__
+    def given(self) -> Batch:
+        return self.batch()
 
     def test_one_sample_for_each(self) -> None:
         """Ids and order stay; every array and grid fits."""
@@ -102,3 +103,18 @@ class TransformTests:
         first, second = self.apply(self.batch()), self.apply(self.batch())
         for name in first.arrays:
             assert_equal(second.array(name), first.array(name), f"{self._name}: array {name!r}, the second time")
+
+    def test_measures_in_parts(self) -> None:
+        """Samples of a case are measured batch by batch, and block by block: it must come to what one pass over all gives."""
+        step, batch = self._measuring(), self.batch()
+        if len(batch) < 3:
+            pytest.skip("fewer than three samples")
+        whole = self._merged(step, [self._measured(step, batch)])
+        first, second, rest = (self._measured(step, batch.take(rows)) for rows in (slice(0, 1), slice(1, 2), slice(2, None)))
+        block = self._merged(step, [first, second])
+        for found, how in (
+            (self._merged(step, [first, second, rest]), "three batches"),
+            (self._merged(step, [block, self._merged(step, [rest])]), "two blocks, the first of two batches"),
+        ):
+            wrong = difference(found, whole, self.merge_tolerance)
+            assert not wrong, f"{self._name}.merge of {how} is not what one pass gives, within merge_tolerance: {wrong}"

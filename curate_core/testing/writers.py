@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 from attrs import frozen
 
-from curate_core.arrays import NDArray
+from curate_core.arrays import NDArray, read
 from curate_core.batch import Batch
 from curate_core.errors import StepError
 from curate_core.kinds import Piece, Placement, Writer
-from curate_core.model import Plain
+from curate_core.model import Plain, Tractogram
 from curate_core.providers import SUFFIX
 from curate_core.templates import check_relative
-from curate_core.testing.checks import assert_equal, fingerprint, no_open_handles, snapshot, unchanged
+from curate_core.testing.checks import assert_equal, fingerprint, no_open_handles, snapshot, some_boxes, unchanged
 from curate_core.testing.making import context, make_batch, make_component, values, without_pixels
 
 CLOCK_STEP = 2.0
@@ -160,6 +160,49 @@ class WriterTests:
                 assert sorted(sample) == names, f"placements of {sorted(sample)}, expected those of {names}"
             self._check_read_back(written)
 
+    def test_reads_lazily(self, tmp_path: Path) -> None:
+        """What is read box by box is what is read whole; when it is gone, its file is closed."""
+        (written,) = self.write(tmp_path / "part", self.batch())
+        with no_open_handles(tmp_path, f"{self._name}.lazy"):
+            self._check_lazy(written)
+
+    def _check_lazy(self, written: Written) -> None:
+        writer = self.writer()
+        for sample in written.places:
+            for placement in sample.values():
+                path, what = written.part / placement.file, f"{self._name}.lazy, {placement.file} at {placement.place!r}"
+                whole, found = writer.read(path, placement.place), writer.lazy(path, placement.place)
+                if isinstance(whole, Tractogram) or isinstance(found, Tractogram):
+                    assert fingerprint(found) == fingerprint(whole), f"{what}: another tractogram than read gives"
+                    continue
+                said = (tuple(found.shape), np.dtype(found.dtype).newbyteorder("="))
+                wanted = (whole.shape, whole.dtype.newbyteorder("="))
+                assert said == wanted, f"{what} announces {said[1]} of shape {said[0]}, read gives {wanted[1]} of shape {wanted[0]}"
+                for where in some_boxes(whole.shape):
+                    assert_equal(read(found, where), whole[where], f"{what}, box {where}")
+
+    def test_index_leads_to_the_files(self, tmp_path: Path) -> None:
+        """One more file, of a path of its own, the same for the same samples; also of a dataset without samples."""
+        name, writer, batch = self.writer().index(), self.writer(), self.batch()
+        if not name:
+            pytest.skip("no index")
+        try:
+            check_relative(name)
+        except StepError as error:
+            message = f"{self._name}.index: {error}"
+            raise AssertionError(message) from error
+        (written,) = self.write(tmp_path / "part", batch)
+        placed = [(batch.ids[row], array, p) for row, sample in enumerate(written.places) for array, p in sample.items()]
+        assert name not in {p.file for _, _, p in placed}, f"{self._name}.index takes the path of a sample, {name}"
+        pieces = [Piece(Path(p.file), p.place, id, array, batch.case.id, {}) for id, array, p in placed]
+        made = []
+        for number, given in enumerate((pieces, pieces, [])):
+            out = tmp_path / f"index.{number}"
+            writer.make_index(out, given)
+            assert out.is_file(), f"{self._name}.make_index made no file of {len(given)} pieces"
+            made.append(out.read_bytes())
+        assert made[0] == made[1], f"{self._name}.make_index writes other bytes the second time"
+
     def test_stays_in_its_part(self, tmp_path: Path) -> None:
         """Files lie in the part, where the placements say, and nowhere else."""
         part = tmp_path / "dataset" / "part"
@@ -292,8 +335,12 @@ class WriterTests:
     def test_unit_without_survivors(self, tmp_path: Path) -> None:
         """A session in which nothing is written is closed without an error."""
         (tmp_path / "part").mkdir()
-        with self.writer().open(tmp_path / "part", context("write")):
-            pass
+        try:
+            with self.writer().open(tmp_path / "part", context("write")):
+                pass
+        except Exception as error:
+            message = f"{self._name}: a part without samples: {type(error).__name__}: {error}"
+            raise AssertionError(message) from error
 
     def test_unstored_dtypes_are_refused(self, tmp_path: Path) -> None:
         """What it does not store exactly is a StepError, never other values in the file."""

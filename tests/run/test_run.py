@@ -218,6 +218,16 @@ def test_when_splits_batches_by_case_and_by_sample(lab):
         np.testing.assert_array_equal(arrays["em"], factor * volume[tuple(map(slice, start, stop))][0])
 
 
+@pytest.mark.parametrize("over", ["case", "dataset", {"attribute": "group"}])
+@pytest.mark.parametrize("group", ["a", "none of them"])
+def test_where_a_step_applies_to_nothing_it_merges_nothing(lab, over, group):
+    """``merge`` of the toy, as that of most, cannot make a value of none."""
+    lab.run(spec={"transform": [{"use": "toy-scale", "over": over, "when": {"group": group}}]})
+    assert len(lab.open()) == 360
+    for row, arrays in zip(lab.open().rows(), lab.open(), strict=True):
+        assert (arrays["em"].max() <= 1) == (row["attributes"]["group"] == group)
+
+
 def test_a_sample_that_no_writer_takes_is_an_error(lab):
     summary = lab.run(spec={"write": [{"use": "toy-file", "when": {"group": "a"}}]})
     assert summary.quarantined_cases == 1

@@ -5,4 +5,4 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from curate_core.testing.fixtures import fake_plugin, fake_site, isolated_host  # noqa: F401
+from curate_core.testing.fixtures import *  # noqa: F403

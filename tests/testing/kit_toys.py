@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 from attrs import frozen
 
-from curate_core.arrays import NDArray
+from curate_core.arrays import MapArray, NDArray, read
 from curate_core.batch import Batch
 from curate_core.errors import SourceError, StepError
 from curate_core.grid import Grid
 from curate_core.kinds import (
     CASE,
+    DATASET,
     Context,
     Features,
     Filter,
@@ -29,6 +30,7 @@ from curate_core.kinds import (
     Scope,
     Transform,
     Verdict,
+    Worker,
     Writer,
     WriteSession,
 )
@@ -217,12 +219,54 @@ class ToyTransform(Transform):
 
 
 @frozen
+class ToyLevel(Transform):
+    """Brightness as a share of the greatest and of the mean over the case, which its model finds."""
+
+    def setup(self, worker: Worker) -> Any:
+        return {"greatest": np.max, "sum": np.sum}
+
+    def statistics_scope(self) -> Scope | None:
+        return CASE
+
+    def measure(self, batch: Batch, context: Context) -> Plain:
+        array = batch.array()
+        return {"greatest": int(context.state["greatest"](array)), "sum": int(context.state["sum"](array)), "count": array.size}
+
+    def merge(self, partials: Sequence[Any]) -> Plain:
+        sums = {name: sum(partial[name] for partial in partials) for name in ("sum", "count")}
+        return {"greatest": max(partial["greatest"] for partial in partials), **sums}
+
+    def apply(self, batch: Batch, context: Context) -> Batch:
+        found: Any = context.statistics
+        return batch.with_array("image", batch.array() / found["greatest"] * (found["sum"] / found["count"]))
+
+
+@frozen
+class ToyFloor(Preprocessor):
+    """Subtracts the least value over the dataset, which its model finds."""
+
+    def setup(self, worker: Worker) -> Any:
+        return np.min
+
+    def statistics_scope(self) -> Scope | None:
+        return DATASET
+
+    def measure(self, case: Case, context: Context) -> Plain:
+        return [int(context.state(read(case.image().array)))]
+
+    def merge(self, partials: Sequence[Any]) -> Plain:
+        return [min(partial[0] for partial in partials)]
+
+    def apply(self, case: Case, context: Context) -> Case:
+        (least,), image = context.statistics, case.image()  # type: ignore[misc]
+        return case.with_layers({"image": image.with_array(MapArray(image.array, lambda a: a - np.uint8(least), image.dtype))})
+
+
+@frozen
 class ToyPreprocessor(Preprocessor):
     """Swaps dark and bright."""
 
     def apply(self, case: Case, context: Context) -> Case:
-        from curate_core.arrays import MapArray
-
         return case.with_layers({name: i.with_array(MapArray(i.array, np.invert, i.dtype)) for name, i in case.images().items()})
 
 

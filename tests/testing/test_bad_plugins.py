@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -10,7 +11,10 @@ from typing import Any
 import pytest
 from kit_toys import run_kit
 
+from curate_core import __version__
+from curate_core.scaffold.bounds import bounds
 from curate_core.testing import PluginTests
+from curate_core.testing.fixtures import THIS_CORE
 
 PLUGIN = """
 from curate_core import Provider, hookimpl
@@ -59,8 +63,10 @@ def failures(fake_site, fake_plugin, tmp_path, monkeypatch):
     """Make the plugin, some of its texts replaced, and run the kit on it."""
     monkeypatch.setenv("PYTHONPATH", str(fake_site))
 
-    def run(readme: str = README, claims: dict[str, Any] | None = None, **modules: str) -> dict[str, str]:
-        fake_plugin("curate-toy", **{"plugin": PLUGIN, "rois": ROIS, "reader": READER, **modules})
+    def run(
+        readme: str = README, claims: dict[str, Any] | None = None, requires: Sequence[str] = THIS_CORE, **modules: str
+    ) -> dict[str, str]:
+        fake_plugin("curate-toy", requires=requires, **{"plugin": PLUGIN, "rois": ROIS, "reader": READER, **modules})
         (tmp_path / "README.md").write_text(readme)
         attributes = {
             "plugin_module": "curate_toy.plugin",
@@ -116,13 +122,54 @@ def test_name_of_a_built_in(failures):
 
 def test_offers_nothing(failures):
     failed = failures(plugin="CURATE_HOOK_API = 1\n")
-    assert failed == {"test_loads": "AssertionError: curate_toy.plugin offers nothing"}
+    assert failed == {"test_loads": "AssertionError: curate_toy.plugin offers nothing and listens to no event"}
+
+
+@pytest.mark.parametrize(
+    "hook", ["curate_run_started(name)", "curate_round_started()", "curate_unit_finished(outcome, counts)", "curate_run_finished(summary)"]
+)
+def test_a_plugin_may_listen_and_offer_nothing(failures, hook):
+    assert failures(plugin=f"from curate_core import hookimpl\n\nCURATE_HOOK_API = 1\n\n@hookimpl\ndef {hook}: pass\n") == {}
+
+
+def test_a_hook_that_offers_nothing_is_no_listener(failures):
+    register = "from curate_core import hookimpl\n\nCURATE_HOOK_API = 1\n\n@hookimpl\ndef curate_register_filters(): return []\n"
+    assert failures(plugin=register) == {"test_loads": "AssertionError: curate_toy.plugin offers nothing and listens to no event"}
+
+
+@pytest.mark.parametrize(
+    ("requires", "message"),
+    [
+        ([], "curate-toy does not require curate-core: "),
+        (["numpy>=1.26"], "curate-toy does not require curate-core: "),
+        (['curate-core>=0.1,<99; extra == "test"'], "curate-toy does not require curate-core: "),
+        (["curate-core"], "curate-toy requires curate-core, without a lower end: "),
+        (["curate_core<99"], "curate-toy requires curate-core<99, without a lower end: "),
+        (["curate-core>=0.0.1"], "curate-toy requires curate-core>=0.0.1, without an upper end: "),
+        (["curate-core>=98,<99"], f"curate-toy requires curate-core<99,>=98, and is tested with {__version__}: "),
+    ],
+)
+def test_bounds_of_the_core(failures, requires, message):
+    advice = f'write "curate-core{bounds(__version__)}" in its dependencies'
+    assert failures(requires=requires) == {"test_bounds_the_core": f"AssertionError: {message}{advice}"}
+
+
+@pytest.mark.parametrize("requires", [["curate-core>=0.0.1", "curate-core<99"], [f"curate-core=={__version__}"], ["Curate_Core~=0.1"]])
+def test_ways_to_bound_the_core(failures, requires):
+    assert failures(requires=requires) == {}
+
+
+def test_an_option_that_no_spec_can_give(failures):
+    hidden = ROIS.replace("    size:", "    _depth: int = option(doc='Depth.', default=1)\n    size:")
+    failed = failures(rois=hidden)
+    expected = "roi_finder:corner: no spec can give the option '_depth', which attrs knows by another name; take its underscore away"
+    assert failed == {"test_unknown_options_are_refused": f"AssertionError: {expected}"}
 
 
 def test_not_installed(failures):
     failed = failures(claims={"distribution": "curate-other"})
     expected = "AssertionError: no entry point of curate-other in the group curate.plugins names curate_toy.plugin"
-    assert failed == {"test_is_installed": expected}
+    assert failed == {"test_is_installed": expected, "test_bounds_the_core": "AssertionError: curate-other is not installed"}
 
 
 def test_component_that_cannot_be_imported(failures):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 import numpy as np
@@ -13,6 +13,7 @@ from attrs import frozen
 from kit_toys import MAGIC, ToyReader, run_kit, write_toy
 
 from curate_core.arrays import MapArray
+from curate_core.errors import SourceError
 from curate_core.kinds import Context
 from curate_core.model import Image, LayerSource
 from curate_core.testing import ReaderTests
@@ -156,8 +157,6 @@ class Anonymous(ToyReader):
     """Does not say which file."""
 
     def open(self, source: LayerSource, context: Context) -> Image:
-        from curate_core.errors import SourceError
-
         try:
             return ToyReader.open(self, source, context)
         except SourceError as error:
@@ -179,7 +178,6 @@ class Credulous(ToyReader):
         return None
 
     def open(self, source: LayerSource, context: Context) -> Image:
-        from curate_core.errors import SourceError
         from curate_core.testing import make_image
 
         try:
@@ -284,7 +282,7 @@ def test_wrong_dtype(tmp_path):
     failed = failures(tmp_path / "a", Widened, "test_reads_every_dtype_exactly")
     assert failed == {"test_reads_every_dtype_exactly": "AssertionError: dtype float64, expected uint8"}
     failed = failures(tmp_path / "b", Widened, "test_layer_crosses_processes")
-    assert "the layer of Widened does not pickle before it is read" in failed["test_layer_crosses_processes"]
+    assert "the layer of Widened, before it is read, does not pickle" in failed["test_layer_crosses_processes"]
 
 
 @frozen
@@ -312,3 +310,110 @@ CHANGE: dict[str, Any] = {}
 def test_wrong_grid(tmp_path, monkeypatch, change, claims, message):
     monkeypatch.setitem(globals(), "CHANGE", change)
     assert failures(tmp_path, Grids, "test_grid", **claims) == {"test_grid": f"AssertionError: {message}"}
+
+
+@frozen
+class Both(ToyReader):
+    """One layer from all of its files."""
+
+    many: ClassVar[bool] = True
+
+    def open(self, source: LayerSource, context: Context) -> Image:
+        return ToyReader.open(self, LayerSource(source.files[:1]), context)
+
+
+class OfTwoFiles(ToyReaderTests):
+    def source(self, path):
+        return LayerSource((path, path.with_name("more.toy")))
+
+    def make_file(self, folder, array, spacing):
+        write_toy(folder / "more.toy", array, spacing)
+        return super().make_file(folder, array, spacing)
+
+
+def test_many_files(tmp_path):
+    assert run_kit(type("Claims", (OfTwoFiles,), {"component": Both}), tmp_path / "right") == {}
+    modest = frozen(type("Both", (Both,), {"__doc__": "Modest.", "many": False}))
+    expected = "AssertionError: Both.many = False, so that it is never given 2 files; say many = True"
+    failed = run_kit(type("Claims", (OfTwoFiles,), {"component": modest}), tmp_path / "wrong")
+    assert failed == {"test_many_files_only_if_it_says_so": expected}
+
+
+@frozen
+class ToyPair(ToyReader):
+    """A header that leads to the voxels beside it."""
+
+    def companions(self, path: Path) -> Any:
+        return (path.with_suffix(".raw"),) if self.sniff(path) is None else ()
+
+    def open(self, source: LayerSource, context: Context) -> Image:
+        image = ToyReader.open(self, source, context)
+        try:
+            content = source.files[0].with_suffix(".raw").read_bytes()
+            return image.with_array(np.frombuffer(content, image.dtype).reshape(image.array.shape))
+        except (OSError, ValueError) as error:
+            raise SourceError(str(error), where=str(source.files[0])) from error
+
+
+class ToyPairTests(ToyReaderTests):
+    lazy = memory_mapped = False
+
+    def make_file(self, folder, array, spacing):
+        (folder / "volume.raw").write_bytes(array.tobytes())
+        return super().make_file(folder, np.zeros_like(array), spacing)
+
+
+@pytest.mark.parametrize(
+    ("companions", "message"),
+    [
+        (lambda self, path: (), "Bad needs volume.raw, which companions does not name: without it SourceError: "),
+        (lambda self, path: [path.with_suffix(".raw")], "Bad.companions gave list, expected a tuple of paths"),
+        (lambda self, path: ("volume.raw",), "Bad.companions names 'volume.raw', expected a pathlib.Path"),
+        (lambda self, path: (Path("volume.raw"),), "Bad.companions names volume.raw, expected an absolute path"),
+        (lambda self, path: (path,), "Bad.companions names the file itself"),
+        (lambda self, path: (path.with_suffix(".idx"),), "Bad.companions names "),
+    ],
+)
+def test_companions(tmp_path, companions, message):
+    assert run_kit(type("Claims", (ToyPairTests,), {"component": ToyPair}), tmp_path / "right") == {}
+    bad = frozen(type("Bad", (ToyPair,), {"__doc__": "Bad.", "companions": companions}))
+    failed = run_kit(type("Claims", (ToyPairTests,), {"component": bad}), tmp_path / "bad")
+    assert set(failed) == {"test_names_the_files_that_it_needs"}
+    assert failed["test_names_the_files_that_it_needs"].startswith(f"AssertionError: {message}")
+
+
+def strict(self, path):
+    return [] if self.sniff(path) is None else ["it does not begin with TOY1"]
+
+
+OWN = "test_tells_of_its_own_file"
+FOREIGN = "test_tells_of_damaged_files"
+
+
+@pytest.mark.parametrize(
+    ("methods", "test", "message"),
+    [
+        ({"faults": lambda self, path: ["it is too small"]}, OWN, "Bad.faults finds in its own file: it is too small"),
+        ({"describe": lambda self, path: "a toy"}, OWN, "Bad.describe gave str, expected a dict, or None"),
+        ({"describe": lambda self, path: {"axes": ("z", "y")}}, OWN, "what Bad.describe gives is another after it was saved"),
+        ({"describe": lambda self, path: {"size": np.int64(3)}}, OWN, "what Bad.describe gives holds what JSON cannot"),
+        (
+            {"faults": lambda self, path: json.loads(path.read_bytes()[8:])},
+            FOREIGN,
+            "Bad.faults of empty: expected a SourceError, got JSON",
+        ),
+        ({"faults": lambda self, path: [1] if self.sniff(path) else []}, FOREIGN, "Bad.faults of empty gave [1], expected words"),
+        (
+            {"describe": lambda self, path: {"n": path.read_bytes()[9]}},
+            FOREIGN,
+            "Bad.describe of empty: expected a SourceError, got IndexError",
+        ),
+    ],
+)
+def test_what_is_told_of_files(tmp_path, methods, test, message):
+    right = frozen(
+        type("Right", (ToyReader,), {"__doc__": "Right.", "faults": strict, "describe": lambda self, path: {"layers": ["a", "b"]}})
+    )
+    assert failures(tmp_path / "right", right) == {}
+    bad = frozen(type("Bad", (ToyReader,), {"__doc__": "Bad.", **methods}))
+    assert failures(tmp_path / "bad", bad, test)[test].startswith(f"AssertionError: {message}")

@@ -117,6 +117,16 @@ def seeded(self, seed):
             "ToySource finds ['a'] where there is nothing",
         ),
         (
+            {"case": lambda self, file: CaseSource(file.stem, {"image": LayerSource((file,))}, {"found": lambda: file})},
+            "test_cases_cross_processes",
+            "AssertionError: ToySource: case 'a' does not pickle: ",
+        ),
+        (
+            {"case": lambda self, file: CaseSource(file.stem, {"image": LayerSource((file,))}, {"found": object()})},
+            "test_cases_cross_processes",
+            "AssertionError: ToySource: case 'a' is another after it was sent",
+        ),
+        (
             {"find": lambda self: [next(iter(ToySource.find(self)))] and [][1]},
             "test_finds_cases",
             "IndexError",
@@ -230,6 +240,29 @@ def stops(self, work, units):
 def test_bad_engines(tmp_path, methods, test, message):
     failed = run_kit(type("Claims", (EngineClaims,), {"component": changed(ToyEngine, **methods)}), tmp_path, test)
     assert message in failed[test]
+
+
+@frozen
+class Locked(ToyEngine):
+    """Holds a lock, which no other process can have."""
+
+    lock: object = field(init=False, factory=threading.Lock)
+
+
+@frozen
+class Marked(ToyEngine):
+    """Is told from others by what it is, not by its options."""
+
+    mark: object = field(init=False, factory=object)
+
+
+@pytest.mark.parametrize(
+    ("engine", "message"), [(Locked, "does not pickle: TypeError: cannot pickle"), (Marked, "is another after it was sent")]
+)
+def test_engines_that_cannot_be_sent(tmp_path, engine, message):
+    name = "test_engine_crosses_processes"
+    failed = run_kit(type("Claims", (EngineClaims,), {"component": engine}), tmp_path, name)
+    assert failed[name].startswith(f"AssertionError: {engine.__name__} {message}")
 
 
 class Heavy(list):

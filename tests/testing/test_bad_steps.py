@@ -10,7 +10,7 @@ import attrs
 import numpy as np
 import pytest
 from attrs import frozen
-from kit_toys import ToyFilter, ToyFinder, ToyPreprocessor, ToyTransform, ToyUnique, run_kit
+from kit_toys import ToyFilter, ToyFinder, ToyFloor, ToyLevel, ToyPreprocessor, ToyTransform, ToyUnique, run_kit
 
 from curate_core.arrays import MapArray, NDArray, read
 from curate_core.batch import Batch
@@ -33,7 +33,10 @@ def failures(tmp_path: Path, base: type[Any], component: type[Any], **claims: An
         (FilterTests, ToyFilter, {"options": {"least": 127}}),
         (FilterTests, ToyUnique, {"keeps_existing": True}),
         (TransformTests, ToyTransform, {}),
+        (TransformTests, ToyLevel, {}),
+        (TransformTests, ToyLevel, {"statistics": {"greatest": 9, "sum": 20, "count": 5}, "count": 2}),
         (PreprocessorTests, ToyPreprocessor, {}),
+        (PreprocessorTests, ToyFloor, {}),
     ],
 )
 def test_right_components_pass(tmp_path, base, component, claims):
@@ -156,6 +159,32 @@ class Miscounting(Refusing):
     last: int = 3
 
 
+@frozen
+class Nameless(RoiFinder):
+    """Names its ROIs after a label that not all have."""
+
+    def find(self, case: Case, context: Context) -> RoiTable:
+        table = boxes(case, [[0, 0, 0], [1, 1, 1]], 1, label=np.array(["a", ""]))
+        return attrs.evolve(table, name="{label}")
+
+
+@frozen
+class Alike(RoiFinder):
+    """Tells its ROIs apart by labels that look like its ordinals."""
+
+    def find(self, case: Case, context: Context) -> RoiTable:
+        table = boxes(case, [[0, 0, 0]] * 3, 1, label=np.array(["a", "a", "a#1"]))
+        return attrs.evolve(table, identity="label")
+
+
+@frozen
+class Unsaved(RoiFinder):
+    """Calls an attribute after a file whose name is no text."""
+
+    def find(self, case: Case, context: Context) -> RoiTable:
+        return boxes(case, [[0, 0, 0]], 1, **{"d\udce9j\udce0": np.array([1])})
+
+
 ALONE = "test_nothing_to_find"
 
 
@@ -179,6 +208,9 @@ def test_a_finder_may_refuse_rois(tmp_path):
         (Mutating, {}, "test_leaves_the_case_alone", "Mutating changes its input in place: "),
         (Forcing, {}, "test_leaves_the_case_alone", "Forcing changes its input in place"),
         (Crashing, {}, ALONE, "Crashing in a layer of one voxel: expected an empty table, got ValueError"),
+        (Nameless, {}, "test_every_roi_has_a_name_and_an_id", "Nameless: ROI 1 has an empty name"),
+        (Alike, {}, "test_every_roi_has_a_name_and_an_id", "Alike: several ROIs have one id"),
+        (Unsaved, {}, "test_table_can_be_kept", "Unsaved: the table cannot be saved: UnicodeEncodeError"),
         (Reading, {"reads_pixels": False}, "test_reads_pixels_only_if_it_says_so", "Reading, reads_pixels = False, reads voxels"),
     ],
 )
@@ -336,6 +368,22 @@ class Purging(Bad):
         return Verdict(~features.existing)
 
 
+@frozen
+class Collecting(Bad):
+    """Takes every attribute for a feature."""
+
+    def score(self, batch: Batch, context: Context) -> Mapping[str, NDArray]:
+        return dict(batch.attributes)
+
+
+@frozen
+class Weighing(Bad):
+    """Weighs the mean with the number of attributes."""
+
+    def score(self, batch: Batch, context: Context) -> Mapping[str, NDArray]:
+        return {"mean": batch.array().mean(axis=(1, 2)) * len(batch.attributes)}
+
+
 @pytest.mark.parametrize(
     ("judge", "claims", "test", "message"),
     [
@@ -354,6 +402,8 @@ class Purging(Bad):
         (Normalising, {}, "test_verdict_leaves_features_alone", "Normalising.keep changes its input in place: "),
         (Positional, {}, "test_verdict_on_single_samples", "Positional.keep judges sample 1 otherwise among others"),
         (Positional, {}, "test_verdict_on_a_permutation", "Positional.keep depends on the order of the samples"),
+        (Collecting, {}, "test_attributes_survive", "Collecting.score gives other features when samples carry an attribute more"),
+        (Weighing, {}, "test_attributes_survive", "feature 'mean' is another when samples carry an attribute more"),
         (Purging, {"keeps_existing": True}, "test_existing_samples_stay", "Purging.keep drops a sample that the dataset holds already"),
     ],
 )
@@ -435,6 +485,111 @@ class Noise(ToyTransform):
 )
 def test_bad_transforms(tmp_path, transform, test, message):
     assert failures(tmp_path, TransformTests, transform)[test].startswith(f"AssertionError: {message}")
+
+
+def measuring(base: type[Any], name: str, **methods: Any) -> type[Any]:
+    """A step like another, some of its methods replaced."""
+    return frozen(type(name, (base,), {"__doc__": base.__doc__, "__module__": __name__, **methods}))
+
+
+def in_place(self, batch, context):
+    found = ToyLevel.measure(self, batch, context)
+    array = batch.array()
+    array -= array.min()
+    return found
+
+
+def into_the_first(self, partials):
+    for partial in partials[1:]:
+        partials[0]["sum"] += partial["sum"]
+    return dict(partials[0])
+
+
+def mean_of_means(self, partials):
+    return {"greatest": 1, "sum": sum(p["sum"] / p["count"] for p in partials) / len(partials), "count": 1}
+
+
+def another_form(self, partials):
+    return [max(partial["greatest"] for partial in partials)]
+
+
+def by_dice(self, batch, context):
+    return {**ToyLevel.measure(self, batch, context), "sum": int(np.random.default_rng().integers(1 << 60))}
+
+
+APART = "test_measures_in_parts"
+ANY = "test_one_sample_for_each"
+
+
+@pytest.mark.parametrize(
+    ("methods", "test", "message"),
+    [
+        ({"measure": lambda self, batch, context: (1, 2)}, ANY, "what Bad.measure gives is another after it was saved (a tuple, "),
+        ({"measure": lambda self, batch, context: {1: 2}}, ANY, "what Bad.measure gives is another after it was saved (a tuple, "),
+        ({"measure": lambda self, batch, context: np.int64(1)}, ANY, "what Bad.measure gives holds what JSON cannot: Object of type int64"),
+        ({"merge": lambda self, partials: {"greatest": np.zeros(2)}}, ANY, "what Bad.merge gives holds what JSON cannot: "),
+        ({"merge": lambda self, partials: partials["greatest"]}, ANY, "Bad.merge of [{'greatest': 255, "),
+        (
+            {"merge": lambda self, partials: partials[0]},
+            APART,
+            "Bad.merge of three batches is not what one pass gives, within merge_tolerance: value['",
+        ),
+        (
+            {"merge": mean_of_means},
+            APART,
+            "Bad.merge of three batches is not what one pass gives, within merge_tolerance: value['sum'] is ",
+        ),
+        ({"merge": another_form}, APART, "Bad.merge of [[255], [255]] failed with TypeError: list indices must be integers"),
+        ({"merge": into_the_first}, "test_measuring_leaves_its_input_alone", "Bad.merge changes its input in place"),
+        ({"measure": in_place}, "test_measuring_leaves_its_input_alone", "Bad.measure changes its input in place: "),
+        ({"measure": by_dice}, "test_measures_the_same_again", "Bad measures {'greatest': 255, "),
+    ],
+)
+def test_transforms_that_measure_badly(tmp_path, methods, test, message):
+    assert failures(tmp_path, TransformTests, measuring(ToyLevel, "Bad", **methods))[test].startswith(f"AssertionError: {message}")
+
+
+def test_how_near_parts_must_come_is_a_claim(tmp_path):
+    rounded = measuring(
+        ToyLevel, "Rounded", merge=lambda self, partials: {**ToyLevel.merge(self, partials), "sum": round(partials[0]["sum"], -3)}
+    )
+    claims = {"options": {}, "merge_tolerance": 1e9}
+    assert APART in failures(tmp_path / "a", TransformTests, rounded)
+    assert APART not in failures(tmp_path / "b", TransformTests, rounded, **claims)
+
+
+def only_one(self, partials):
+    (only,) = partials
+    return only
+
+
+def listed(self, partials):
+    return partials[0] if len(partials) == 1 else [partial[0] for partial in partials]
+
+
+@pytest.mark.parametrize(
+    ("methods", "test", "message"),
+    [
+        (
+            {"merge": only_one},
+            "test_cases_are_measured_together",
+            "AssertionError: Bad.merge of [[0], [0]] failed with ValueError: too many",
+        ),
+        ({"merge": listed}, "test_cases_are_measured_together", "ValueError: too many values to unpack"),
+        (
+            {"measure": lambda self, case, context: (0,)},
+            "test_boxes_equal_the_whole",
+            "AssertionError: what Bad.measure gives is another after it was saved",
+        ),
+        (
+            {"measure": lambda self, case, context: [int(np.random.default_rng().integers(1 << 60))]},
+            "test_measures_the_same_again",
+            "AssertionError: Bad measures [",
+        ),
+    ],
+)
+def test_preprocessors_that_measure_badly(tmp_path, methods, test, message):
+    assert failures(tmp_path, PreprocessorTests, measuring(ToyFloor, "Bad", **methods))[test].startswith(message)
 
 
 @frozen

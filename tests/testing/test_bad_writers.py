@@ -342,7 +342,7 @@ def test_leaks_a_handle(tmp_path):
     failed = failures(tmp_path, Leaky)
     for file in LEAKED:
         file.close()
-    assert set(failed) == {"test_gives_its_handles_back"}
+    assert set(failed) == {"test_gives_its_handles_back", "test_reads_lazily"}
     assert failed["test_gives_its_handles_back"].startswith("AssertionError: Leaky leaks open handles of y0-7_x0-11.npy")
 
 
@@ -418,3 +418,140 @@ def test_session_left_open(tmp_path):
     for session in LEAKED:
         getattr(session, "file", session).close()
     assert {"test_gives_its_handles_back", "test_reads_back_what_it_wrote"} <= set(failed)
+
+
+@frozen
+class Recounting(ToyWriter):
+    """Numbers the samples of each batch from 0 on."""
+
+    def paths(self, batch: Batch) -> list[str] | None:
+        return [f"{batch.case.id}/{row}.npy" for row in range(len(batch))]
+
+
+def test_batches_that_overwrite_each_other(tmp_path):
+    name = "test_batches_of_one_part"
+    assert failures(tmp_path, Recounting, name)[name].startswith("AssertionError: Recounting, case/0.npy at None: ")
+
+
+class Joining(StackSession):
+    def __init__(self, part: Path) -> None:
+        super().__init__(part)
+        self.shapes: set[Any] = set()
+
+    def write(self, batch: Batch) -> list[Mapping[str, Placement]]:
+        self.shapes.add(batch.array("image").shape[1:])
+        return super().write(batch)
+
+    def close(self) -> None:
+        super().close()
+        (_,) = self.shapes
+
+
+@frozen
+class Expectant(ToyStack):
+    """Reckons with samples."""
+
+    def open(self, part: Path, context: Context) -> WriteSession:
+        return Joining(part)
+
+
+def test_part_without_samples(tmp_path):
+    expected = "AssertionError: Expectant: a part without samples: ValueError: not enough values to unpack (expected 1, got 0)"
+    assert failures(tmp_path, Expectant) == {"test_unit_without_survivors": expected}
+
+
+@frozen
+class Mapped(ToyWriter):
+    """Reads box by box."""
+
+    def lazy(self, path: Path, place: Plain) -> NDArray:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+
+
+@frozen
+class Turned(ToyWriter):
+    """Looks at the wrong end of the file."""
+
+    def lazy(self, path: Path, place: Plain) -> NDArray:
+        return self.read(path, place)[::-1]
+
+
+@frozen
+class Wider(ToyWriter):
+    """Announces what numpy would make of it."""
+
+    def lazy(self, path: Path, place: Plain) -> NDArray:
+        return self.read(path, place).astype(np.int64)
+
+
+@frozen
+class Clinging(ToyWriter):
+    """Keeps the file open for the next time."""
+
+    def lazy(self, path: Path, place: Plain) -> NDArray:
+        LEAKED.append(path.open("rb"))
+        return self.read(path, place)
+
+
+def test_reading_lazily(tmp_path):
+    name = "test_reads_lazily"
+    assert failures(tmp_path / "right", Mapped) == {}
+    failed = failures(tmp_path / "turned", Turned)
+    assert set(failed) == {name}
+    assert failed[name].startswith("AssertionError: Turned.lazy, case/y0-7_x0-11.npy at None, box (slice(0, 7, None), ")
+    said = "announces int64 of shape (7, 11), read gives uint8 of shape (7, 11)"
+    assert failures(tmp_path / "wider", Wider) == {name: f"AssertionError: Wider.lazy, case/y0-7_x0-11.npy at None {said}"}
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="the system does not tell which files are open")
+def test_what_is_read_lazily_is_closed(tmp_path):
+    failed = failures(tmp_path, Clinging)
+    for file in LEAKED:
+        getattr(file, "close", dict)()
+    assert set(failed) == {"test_reads_lazily"}
+    assert failed["test_reads_lazily"].startswith("AssertionError: Clinging.lazy leaks open handles of y0-7_x0-11.npy")
+
+
+@frozen
+class Listing(ToyWriter):
+    """A list of all files."""
+
+    def index(self) -> str:
+        return "files.txt"
+
+    def make_index(self, out: Path, pieces: Sequence[Piece]) -> None:
+        out.write_text("".join(f"{piece.path}\n" for piece in pieces))
+
+
+def dated(self, out, pieces):
+    out.write_text(f"made at {time.time_ns()}")
+
+
+def made_later(self, out, pieces):
+    pass
+
+
+def of_the_first(self, out, pieces):
+    if pieces:
+        out.write_text(str(pieces[0].path))
+
+
+@pytest.mark.parametrize(
+    ("methods", "message"),
+    [
+        (
+            {"index": lambda self: "/tmp/files.txt"},
+            "Bad.index: the path '/tmp/files.txt' would leave the output folder",
+        ),
+        ({"index": lambda self: "case/y0-7_x0-11.npy"}, "Bad.index takes the path of a sample, case/y0-7_x0-11.npy"),
+        ({"make_index": made_later}, "Bad.make_index made no file of 3 pieces"),
+        ({"make_index": of_the_first}, "Bad.make_index made no file of 0 pieces"),
+        ({"make_index": dated}, "Bad.make_index writes other bytes the second time"),
+    ],
+)
+def test_indexes(tmp_path, methods, message):
+    assert failures(tmp_path / "right", Listing) == {}
+    bad = frozen(type("Bad", (Listing,), {"__doc__": "Bad.", "__module__": __name__, **methods}))
+    failed = failures(tmp_path / "bad", bad)
+    assert set(failed) == {"test_index_leads_to_the_files"}
+    assert failed["test_index_leads_to_the_files"].startswith(f"AssertionError: {message}")

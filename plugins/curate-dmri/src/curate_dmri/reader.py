@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -43,7 +44,9 @@ class TractogramReader(Reader):
             return "is a folder, expected a file"
         mark, name = _MARKS.get(path.suffix.lower(), (b"", ""))
         with path.open("rb") as file:
-            return None if file.read(len(mark)) == mark else f"does not begin as a {name} file"
+            if file.read(len(mark)) != mark:
+                return f"does not begin as a {name} file"
+        return None if mark != b"PK" or _is_trx(path) else "is an archive without the header.json of a TRX file"
 
     def companions(self, path: Path) -> tuple[Path, ...]:
         return () if self.reference is None else (self.reference,)
@@ -53,7 +56,11 @@ class TractogramReader(Reader):
             message = f"tractogram reads one file at a time, got {len(source.files)}"
             raise SourceError(message, where=source.describe())
         path = source.files[0]
-        parsed = _parse(path)
+        try:
+            parsed = _parse(path)
+        except OSError as error:
+            message = f"cannot be read: {error.strerror or error}"
+            raise SourceError(message, where=str(path)) from error
         grid = self._grid(path, parsed.grid)
         data = parsed.per_streamline
         if self.data_per_streamline is not None:
@@ -77,6 +84,15 @@ class TractogramReader(Reader):
             message = f"its header does not fit {self.reference}: {'; '.join(differences)}"
             raise SourceError(message, where=str(path), hint="register the two, or repair the header")
         return wanted
+
+
+def _is_trx(path: Path) -> bool:
+    """Whether an archive has what every TRX file has."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return "header.json" in archive.namelist()
+    except zipfile.BadZipFile:
+        return False
 
 
 def _parse(path: Path) -> Parsed:
