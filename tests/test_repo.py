@@ -19,6 +19,7 @@ import pytest
 
 import curate_core
 from curate_core import errors
+from curate_core.scaffold import FACTORS
 from curate_core.scaffold.bounds import bounds
 
 ROOT = Path(__file__).parents[1]
@@ -129,6 +130,10 @@ def test_tox_knows_every_plugin() -> None:
     for name in ALONE:
         assert f"-e plugins/curate-{name}[test]" in tox[f"testenv:{name}"]["deps"].splitlines()
         assert name in re.split(r",\s*", tox["tox"]["env_list"])
+    text = (ROOT / "tox.ini").read_text(encoding="utf-8").replace("{[curate]plugins}", "")
+    environments = " ".join(sum(re.findall(r"^\[testenv:(.*)\]|^env_list = (.*)|^    (\w+ = .*-all.*)", text, re.MULTILINE), ()))
+    words = set(re.findall(r"[a-z]+", environments)) - {"py"}
+    assert words - names == set(FACTORS), "what no plugin may be called"
 
 
 def test_each_tox_environment_collects_its_own_tests() -> None:

@@ -23,7 +23,7 @@ from curate_core.scaffold.joining import joined, repository_of
 PREFIX = "curate-"
 MAX_NAME = 40
 RESERVED = ("core", "plugins", "local")
-FACTORS = ("all", "full", "imports", "lint", "lowest", "newest", "types")
+FACTORS = ("all", "core", "docs", "exhaustive", "full", "imports", "lint", "lowest", "newest", "quick", "types")
 _LICENCE = 'license = "Apache-2.0"\nlicense-files = ["LICENSE"]'
 _SETTINGS = '\n[tool.pytest.ini_options]\naddopts = ["--import-mode=importlib"]\n'
 
