@@ -55,6 +55,23 @@ def nbytes(array: ArrayLike) -> int:
     return int(np.prod(array.shape, dtype=np.int64)) * np.dtype(array.dtype).itemsize
 
 
+def number_type(name: str) -> np.dtype[Any]:
+    """The type of numbers that an option ``dtype`` names, with its byte order; truth values and complex numbers included.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    try:
+        found = np.dtype(name)
+    except TypeError as error:
+        message = f"dtype: {name!r} is not the name of a NumPy type"
+        raise ValueError(message) from error
+    if found.kind not in "biufc":
+        message = f"dtype: {name!r} is not a type of numbers"
+        raise ValueError(message)
+    return found
+
+
 def absent(array: ArrayLike, where: Box | None = None) -> float:
     """Fraction of the voxels in a box, of all without one, that the source of ``array`` does not store; 0 where it does not say.
 

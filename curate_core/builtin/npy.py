@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 from attrs import frozen
 
-from curate_core.arrays import NDArray
+from curate_core.arrays import NDArray, number_type
 from curate_core.batch import Batch
 from curate_core.builtin.transforms import cast_checked
 from curate_core.errors import StepError
@@ -68,14 +68,7 @@ class NpyWriter(Writer):
             message = "pairs: they name the layers themselves, so that layers must be left out"
             raise ValueError(message)
         if self.dtype is not None:
-            try:
-                kind = np.dtype(self.dtype).kind
-            except TypeError as error:
-                message = f"dtype: {self.dtype!r} is not the name of a NumPy type"
-                raise ValueError(message) from error
-            if kind not in "biufc":
-                message = f"dtype: {self.dtype!r} is not a type of numbers"
-                raise ValueError(message)
+            number_type(self.dtype)
 
     def paths(self, batch: Batch) -> list[str] | None:
         return None if self.stack else render_paths(PathTemplate(self.path), batch)

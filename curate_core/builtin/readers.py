@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from attrs import frozen
 
-from curate_core.arrays import NDArray
+from curate_core.arrays import NDArray, number_type
 from curate_core.errors import SourceError
 from curate_core.grid import Grid
 from curate_core.kinds import Context, Reader
@@ -103,14 +103,7 @@ class RawReader(Reader):
     unit: str = option(doc="Unit of the spacing.", default="", choices=("", "mm", "um", "nm"))
 
     def __attrs_post_init__(self) -> None:
-        try:
-            dtype = np.dtype(self.dtype)
-        except TypeError as error:
-            message = f"dtype: {self.dtype!r} is not the name of a NumPy type"
-            raise ValueError(message) from error
-        if dtype.kind not in "biufc":
-            message = f"dtype: {self.dtype!r} is not a type of numbers"
-            raise ValueError(message)
+        number_type(self.dtype)
 
     def open(self, source: LayerSource, context: Context) -> Layer:
         path = _only(source)

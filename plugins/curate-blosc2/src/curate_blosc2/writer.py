@@ -12,6 +12,7 @@ from attrs import frozen
 from curate_blosc2.partition import partition
 from curate_blosc2.storing import Codec, Filter
 from curate_core import ArrayLike, Batch, Context, Grid, NDArray, Placement, Plain, StepError, Writer, WriteSession, option
+from curate_core.arrays import number_type
 from curate_core.batch import GridOf
 from curate_core.builtin.transforms import cast_checked
 from curate_core.digest import digest_of
@@ -78,7 +79,10 @@ class Blosc2Writer(Writer):
                 message = f"{name}: {list(named)} names an array twice"
                 raise ValueError(message)
         if self.dtype is not None:
-            _check_dtype(self.dtype)
+            found = number_type(self.dtype)
+            if found.kind == "c" or not found.isnative:
+                message = f"dtype: {self.dtype!r} is not a type of real numbers in the machine's byte order"
+                raise ValueError(message)
 
     def paths(self, batch: Batch) -> list[str]:
         return render_paths(PathTemplate(self.path), batch)
@@ -194,17 +198,6 @@ def _as(values: NDArray, dtype: str | None, name: str) -> NDArray:
     """Values of the stored type, in the machine's byte order."""
     wanted = values.dtype.newbyteorder("=") if dtype is None else np.dtype(dtype)
     return values if values.dtype == wanted else cast_checked(values, wanted, f"array {name!r}", hint=_LOSSLESS)
-
-
-def _check_dtype(dtype: str) -> None:
-    try:
-        kind = np.dtype(dtype).kind
-    except TypeError as error:
-        message = f"dtype: {dtype!r} is not the name of a NumPy type"
-        raise ValueError(message) from error
-    if kind not in "biuf" or not np.dtype(dtype).isnative:
-        message = f"dtype: {dtype!r} is not a type of numbers in the machine's byte order"
-        raise ValueError(message)
 
 
 def _check(path: Path, values: NDArray) -> None:

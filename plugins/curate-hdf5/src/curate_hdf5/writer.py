@@ -11,7 +11,7 @@ import numpy as np
 from attrs import frozen
 
 from curate_core import ArrayLike, Batch, Context, NDArray, Piece, Plain, StepError, Writer, WriteSession, option
-from curate_core.arrays import TakeArray
+from curate_core.arrays import TakeArray, number_type
 from curate_core.builtin.transforms import cast_checked
 from curate_core.templates import PathTemplate, check_relative
 from curate_core.writing import render_paths, unique_in_case
@@ -87,14 +87,7 @@ class Hdf5Writer(Writer):
             message = "chunks: they are chosen by patch, give one of them"
             raise ValueError(message)
         if self.dtype is not None:
-            try:
-                kind = np.dtype(self.dtype).kind
-            except TypeError as error:
-                message = f"dtype: {self.dtype!r} is not the name of a NumPy type"
-                raise ValueError(message) from error
-            if kind not in "biufc":
-                message = f"dtype: {self.dtype!r} is not a type of numbers"
-                raise ValueError(message)
+            number_type(self.dtype)
 
     def _check_master(self) -> None:
         if self.master and (not self.master.endswith((".h5", ".hdf5")) or "{" in self.master):
