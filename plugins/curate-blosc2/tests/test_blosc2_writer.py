@@ -205,7 +205,7 @@ def test_activity_beyond_float16_is_refused(tmp_path: Path) -> None:
         ({"labels": ("a",)}, "lie beside channels"),
         ({"channels": ("a", "a")}, "names an array twice"),
         ({"dtype": "float31"}, "not the name of a NumPy type"),
-        ({"dtype": "complex64"}, "not a type of numbers"),
+        ({"dtype": "complex64"}, "not a type of real numbers"),
         ({"dtype": ">f4"}, "machine's byte order"),
         ({"level": 10}, "at most 9"),
         ({"patch": (0, 4, 4)}, "at least 1"),
