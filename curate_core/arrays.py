@@ -63,7 +63,7 @@ def number_type(name: str) -> np.dtype[Any]:
     """
     try:
         found = np.dtype(name)
-    except TypeError as error:
+    except (TypeError, ValueError, SyntaxError) as error:
         message = f"dtype: {name!r} is not the name of a NumPy type"
         raise ValueError(message) from error
     if found.kind not in "biufc":

@@ -192,7 +192,8 @@ def _decorator(
                 raise TypeError(message)
         doc = inspect.getdoc(function) or ""
         described = _descriptions(doc)
-        if options and not described and _OTHERS.search(doc):
+        untold = [name for name, parameter in options.items() if not (described.get(name) or info_of(_field(parameter.default)).doc)]
+        if untold and not described and _OTHERS.search(doc):
             message = (
                 f"{where}: its docstring describes no parameter in a way that is understood; write Args: and below it, indented, size: ..."
             )

@@ -263,14 +263,19 @@ def _collect(manager: pluggy.PluginManager, module: ModuleType) -> list[Provider
     return providers
 
 
-def check_hooks(manager: pluggy.PluginManager, module: ModuleType) -> None:
+def check_hooks(manager: pluggy.PluginManager, plugin: object) -> None:
     """Refuse what would be silence, or a word of pluggy's: a misspelt hook, one that is not marked, one that asks for too much.
 
+    Args:
+        manager: knows the hooks that there are.
+        plugin: a module, or an object that listens.
+
     Raises:
-        PluginError: the module has such a thing.
+        PluginError: it has such a thing.
     """
     known = [name for name in dir(manager.hook) if name.startswith("curate_") and getattr(manager.hook, name).has_spec()]
-    for name, value in vars(module).items():
+    for name in sorted({*dir(plugin)} - {*dir(object)}):
+        value = getattr(plugin, name, None)
         marked = hasattr(value, f"{hookspec.PROJECT}_impl")
         if marked and name not in known and hasattr(hookspec.EventHooks, name):
             message = f"{name} is an event, of which only installed plugins hear"

@@ -61,6 +61,8 @@ def _breaches(provider: Provider, cls: object) -> Sequence[tuple[str, str]]:
     if "__attrs_attrs__" not in vars(cls):
         return [("is not an attrs class of its own", "decorate it with @attrs.frozen")]
     made = vars(cls).get("__curate_provider__")  # a function's decorator
+    if made is not None and (wrong := attrs.evolve(made, target=provider.target).problems()):
+        return [("has a decorator that cannot be", wrong[0])]
     if made is not None and made.name != provider.name:
         return [(f"is decorated as {made.name!r}, and offered as {provider.name!r}", "give it one name in both places")]
     if made is not None and made.suffixes and set(made.suffixes) != set(provider.suffixes):
@@ -124,9 +126,9 @@ def plain(kind: Any, inside: Sequence[type[Any]]) -> bool:
     if origin is Literal:
         return all(type(word) in (str, int, bool, type(None)) for word in arguments)
     if origin in (dict, Mapping):
-        return arguments[0] is str and plain(arguments[1], inside)
+        return len(arguments) == 2 and arguments[0] is str and plain(arguments[1], inside)
     if origin in (Union, types.UnionType, tuple, list, Sequence):
-        return all(argument is Ellipsis or plain(argument, inside) for argument in arguments)
+        return bool(arguments) and all(argument is Ellipsis or plain(argument, inside) for argument in arguments)
     if attrs.has(kind):
         hints = get_type_hints(kind)
         return kind in inside or all(plain(hints.get(f.name), (*inside, kind)) for f in attrs.fields(kind) if f.init)

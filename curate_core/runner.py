@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from curate_core.host import Host, default_host
+from curate_core.host import Host, check_hooks, default_host
 from curate_core.model import Plain
 from curate_core.running import Run
 from curate_core.sharding import CommitRun, PartSummary, Shard, ShardRun
@@ -148,8 +148,10 @@ def complete(spec: Spec, host: Host, listeners: Iterable[object] = ()) -> Summar
 def _registered(host: Host, listeners: Iterable[object]) -> Iterator[None]:
     added = list(listeners)
     for listener in added:
-        host.manager.register(listener)
+        check_hooks(host.manager, listener)
     try:
+        for listener in added:
+            host.manager.register(listener)
         yield
     finally:
         for listener in added:

@@ -72,17 +72,17 @@ class Run:
                 _log.warning("the listener %s failed at %s and is left out: %s: %s", heard.plugin_name, event, type(error).__name__, error)
 
     @contextmanager
-    def _told(self, cases: int) -> Iterator[None]:
-        """Listeners hear that the run begins, and of what stops it; its good end they are told by whoever knows what came of it."""
+    def _told(self, cases: int) -> Iterator[dict[str, Any]]:
+        """Listeners hear that the run begins and, once, of its end: what the block puts into the dictionary, or what stopped it."""
         self._tell("curate_run_started", name=self.spec.name, output=str(self.output), total_units=cases)
+        end: dict[str, Any] = {}
         try:
-            yield
+            yield end
         except BaseException as error:
-            self._tell_end(stopped=f"{type(error).__name__}: {error}".removesuffix(": "))
+            stopped = f"{type(error).__name__}: {error}".removesuffix(": ")
+            self._tell("curate_run_finished", summary={"name": self.spec.name, "counts": dict(self.counts), "stopped": stopped})
             raise
-
-    def _tell_end(self, **how: str) -> None:
-        self._tell("curate_run_finished", summary={"name": self.spec.name, "counts": dict(self.counts), **how})
+        self._tell("curate_run_finished", summary=end)
 
     def _flush_quietly(self, journal: Journal) -> None:
         """Keep what was done, whatever stopped the run."""
@@ -105,7 +105,7 @@ class Run:
         there = frozenset(journal.parts)
         known = {e.source.id for e in earlier}
         added = [case for case in sources if case.id not in known]
-        with self._told(len(earlier) + len(added)):
+        with self._told(len(earlier) + len(added)) as end:
             with self._session() as (bench, session):
                 before = earlier_states(earlier, bench.parts)
                 resident: dict[str, int] = {}
@@ -114,7 +114,7 @@ class Run:
                 while units := rounds.looked_at(rounds.ready()):
                     self._round(session, rounds, journal, units)
             journal.flush()
-            return self._commit(bench, journal, rounds, there)
+            return self._commit(bench, journal, rounds, there, end)
 
     def _fingerprint(
         self, session: EngineSession, journal: Journal, sources: Sequence[CaseSource], resident: dict[str, int]
@@ -233,7 +233,8 @@ class Run:
         files = tuple(str(file) for file in task.case.files())
         self.quarantined[case] = Quarantined(case, stage, reason, files)
 
-    def _commit(self, bench: Bench, journal: Journal, rounds: Rounds, there: frozenset[str]) -> Summary:
+    def _commit(self, bench: Bench, journal: Journal, rounds: Rounds, there: frozenset[str], end: dict[str, Any]) -> Summary:
+        """Make the dataset of what was done; ``end`` becomes what listeners are told of it."""
         refuse_changed(rounds.cases, journal, bench.parts, there)
         readers = lock_content(self.spec, self.host, bench, rounds.cases, journal)
         tell_chosen(self.host, chosen_readers(self.spec, rounds.cases, readers))
@@ -257,7 +258,7 @@ class Run:
             units_reused=len(there & live),
             fates=fates,
         )
-        self._tell("curate_run_finished", summary=found)
+        end.update(found)
         return summary
 
     def _forget_unused(self, journal: Journal, live: set[str]) -> None:

@@ -142,20 +142,21 @@ class ShardRun(Run):
             journal.add_trial(case, None)
         for key in gone(self.output, journal, own):
             del journal.parts[key]
-        with self._told(len(mine)), self._session() as (bench, session):
-            resident: dict[str, int] = {}
-            states = self._fingerprint(session, journal, mine, resident)
-            others = [case for case in sources if case.id not in own and case.id not in journal.failures]
-            known = self._known(journal, others)
-            states = sorted([*states, *known], key=lambda state: numbers[state.source.id])
-            rounds = Rounds(bench, journal, states, groups="look" if len(known) == len(others) else "wait", resident=resident)
-            while units := rounds.looked_at(self._own(rounds, numbers)):
-                self._round(session, rounds, journal, units)
-        for case, failure in sorted(self.quarantined.items()):
-            journal.add_trial(case, failure)
-        journal.flush()
+        with self._told(len(mine)) as end:
+            with self._session() as (bench, session):
+                resident: dict[str, int] = {}
+                states = self._fingerprint(session, journal, mine, resident)
+                others = [case for case in sources if case.id not in own and case.id not in journal.failures]
+                known = self._known(journal, others)
+                states = sorted([*states, *known], key=lambda state: numbers[state.source.id])
+                rounds = Rounds(bench, journal, states, groups="look" if len(known) == len(others) else "wait", resident=resident)
+                while units := rounds.looked_at(self._own(rounds, numbers)):
+                    self._round(session, rounds, journal, units)
+            for case, failure in sorted(self.quarantined.items()):
+                journal.add_trial(case, failure)
+            journal.flush()
+            end.update(name=self.spec.name, counts=dict(self.counts), shard=self.shard.text)
         waiting = sum(state.waits for state in rounds.cases if state.source.id in own)
-        self._tell_end(shard=self.shard.text)
         return PartSummary(self.spec.name, self.output, self.shard, len(mine), self.done, len(self.quarantined), waiting)
 
     def _own(self, rounds: Rounds, numbers: Mapping[str, int]) -> list[Unit]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -125,10 +126,22 @@ class TractogramReaderTests(LayerTests[Tractogram, Tractogram]):
         layer = self.open(self.make_file(self._folder(tmp_path), self.lines(())))
         assert len(layer) == 0, f"{self._name} finds {len(layer)} streamlines in a file of none"
 
-    def test_points_stay_in_the_file(self, tmp_path: Path) -> None:
-        """A memory-mapped layer occupies nothing; others say how much."""
-        path, _ = self._make(self._folder(tmp_path))
+    def test_says_what_it_occupies(self, tmp_path: Path) -> None:
+        """An open layer holds no more memory than ``resident`` says, which is nothing where points stay in their file."""
+        folder = self._folder(tmp_path)
+        self.open(self._make(folder)[0])  # what is imported and cached is no part of a layer
+        big = tmp_path / "big"
+        big.mkdir()
+        lines = self.lines((2000,) * 50)
+        path, size = self.make_file(big, lines), read(lines.points).nbytes
         resident = self.reader_of(path).resident(self.source(path))
         assert type(resident) is int, f"{self._name}.resident says {resident!r}, expected bytes as a whole number"
         if self.memory_mapped:
             assert resident == 0, f"{self._name}.resident says {resident} bytes, expected 0 for a memory-mapped layer"
+        tracemalloc.start()
+        try:
+            layer = self.open(path)
+            held = tracemalloc.get_traced_memory()[0]
+        finally:
+            tracemalloc.stop()
+        assert held <= resident + size // 4, f"{self._name} holds {held} bytes of {len(layer)} streamlines, its resident says {resident}"

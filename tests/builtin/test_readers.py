@@ -219,6 +219,7 @@ def test_sizes_beyond_64_bits_do_not_wrap(tmp_path):
         ({"dtype": "O"}, "dtype: 'O' is not a type of numbers"),
         ({"dtype": "u1,f4"}, "dtype: 'u1,f4' is not a type of numbers"),
         ({"dtype": ""}, "dtype: '' is not the name of a NumPy type"),
+        ({"dtype": ","}, "dtype: ',' is not the name of a NumPy type"),
     ],
 )
 def test_dtypes_that_are_none(tmp_path, options, message):

@@ -238,6 +238,16 @@ def test_ways_to_describe(style):
     assert [info_of(field).doc for field in fields] == ["voxels of a box.", "the mean."]
 
 
+def test_a_docstring_of_another_form_loses_nothing_where_options_describe_themselves():
+    def find(case, context, size: int = option(default=3, doc="Voxels.")):
+        """Find.
+
+        :param case: what to look at.
+        """
+
+    assert [info_of(field).doc for field in attrs.fields(roi_finder("x")(find))] == ["Voxels."]
+
+
 def test_one_description_for_two_parameters():
     def find(case, context, low: int, high: int): ...
 
@@ -325,7 +335,23 @@ class TestPackageOfFunctions(PluginTests):
 )
 def test_what_a_package_and_a_decorator_say_must_agree(fake_plugin, isolated_host, kind, old, new, message):
     assert old in OFFERS
-    host = isolated_host(entry_points=[fake_plugin("toy-functions", plugin=OFFERS.replace(old, new), work=FUNCTIONS)])
+    refused(isolated_host, fake_plugin("toy-functions", plugin=OFFERS.replace(old, new), work=FUNCTIONS), kind, message)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ('".rows"', "has a decorator that cannot be (rows: suffixes must be a tuple: write suffixes=('.rows',))"),
+        ("5", "has a decorator that cannot be (rows: suffixes must be texts, such as ('.mrc',), not 5)"),
+    ],
+)
+def test_suffixes_that_a_decorator_cannot_have(fake_plugin, isolated_host, given, message):
+    functions = FUNCTIONS.replace('suffixes=(".rows",)', f"suffixes={given}")
+    refused(isolated_host, fake_plugin("toy-functions", plugin=OFFERS, work=functions), "reader", message)
+
+
+def refused(isolated_host, entry, kind, message):
+    host = isolated_host(entry_points=[entry])
     [offer] = [offer for offer in host.offers(kind) if offer.distribution == "toy-functions"]
     with pytest.raises(PluginError, match=re.escape(message)):
         host.load(offer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import typing
 from collections.abc import Mapping, Sequence
 from enum import Enum, StrEnum
 from pathlib import Path
@@ -74,6 +75,7 @@ TYPES: list[tuple[Any, list[Any], list[Any]]] = [
 REFUSED = [
     complex, bytes, set[str], frozenset[int], dict, list, tuple, Sequence, Mapping, np.ndarray, np.dtype, type[int], Number, Colour, Odd,
     dict[int, str], dict[Path, int], Mapping[Literal["a"], int], dict[str, complex], tuple[complex, ...], int | complex, list[dict[int, int]],
+    typing.Dict, typing.Mapping, typing.List, typing.Tuple,  # noqa: UP006
     Literal[b"a"], Literal[Colour.RED], Literal[Number.ONE], Annotated[int, "voxels"], None,
 ]  # fmt: skip
 

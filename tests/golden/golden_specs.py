@@ -1,15 +1,15 @@
 """What the golden datasets hold, and how they are made: ``python tests/golden/golden_specs.py`` makes those that are nowhere yet.
 
 A dataset that lies here is never made again: what a released version wrote is read by the tests of every later one. A new writer, or a new form of
-an old one, gets a folder under the version that first writes it; so does a form that is written in another way from some version on
-(``python tests/golden/golden_specs.py FORM ...``), beside the older one. Forms are never taken out.
+an old one, gets a folder under the version that first writes it; so does a form that its writer writes in another way from some version on (its
+``version``, which ``FORMS`` states as well), beside the older one. Forms are never taken out.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -226,6 +226,17 @@ def save_streamlines(folder: Path, case: str, number: int) -> None:
     nibabel.streamlines.TrkFile(made, header).save(str(folder / "lines" / f"training-{case}.trk"))
 
 
+def dataset_name(name: str) -> str:
+    """The folder of a form: ``FORM``, and ``FORM-v2`` as the second version of its writer writes it."""
+    version = FORMS[name].version
+    return name if version == 1 else f"{name}-v{version}"
+
+
+def form_of(folder: str) -> str:
+    """The form that lies in a folder."""
+    return re.sub(r"-v\d+$", "", folder)
+
+
 def make(name: str, out: Path) -> None:
     """Write the dataset of one form."""
     form = FORMS[name]
@@ -249,8 +260,6 @@ def make(name: str, out: Path) -> None:
 
 if __name__ == "__main__":
     there = {path.parent.name for path in HERE.glob("*/*/dataset.json")}
-    for form in sys.argv[1:] or [name for name in FORMS if name not in there]:
-        place = HERE / curate_core.__version__ / form
-        if place.exists():
-            sys.exit(f"{place} is there already, and stays as it is")
-        make(form, place)
+    for form in FORMS:
+        if dataset_name(form) not in there:
+            make(form, HERE / curate_core.__version__ / dataset_name(form))

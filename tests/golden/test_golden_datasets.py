@@ -8,7 +8,7 @@ from typing import Literal, get_args, get_origin, get_type_hints
 import attrs
 import numpy as np
 import pytest
-from golden_specs import CONTENTS, FORMS, HERE, expected, make
+from golden_specs import CONTENTS, FORMS, HERE, dataset_name, expected, form_of, make
 from offered import BUILTIN, PLUGINS, offered
 
 import curate_core
@@ -31,7 +31,7 @@ def need(folder: Path) -> None:
 def test_it_is_read_as_it_was_written(folder):
     need(folder)
     dataset = curate_core.open(folder)
-    wanted = expected(folder.name)
+    wanted = expected(form_of(folder.name))
     assert len(dataset) == len(wanted)
     for index, (case, arrays) in enumerate(wanted):
         row = dataset.row(index)
@@ -71,7 +71,10 @@ def numbers(version):
 
 def test_every_form_is_here_and_none_was_taken_out():
     """Whichever version wrote it: another version of curate makes none of them anew."""
-    assert {folder.name for folder in DATASETS} == set(FORMS), "make what is missing: python tests/golden/golden_specs.py"
+    assert {dataset_name(form) for form in FORMS} - {folder.name for folder in DATASETS} == set(), (
+        "make it: python tests/golden/golden_specs.py"
+    )
+    assert {form_of(folder.name) for folder in DATASETS} == set(FORMS)
     assert {form.content for form in FORMS.values()} == set(CONTENTS)
 
 
@@ -111,7 +114,7 @@ def test_what_a_writer_writes_in_another_way_has_a_dataset_of_its_own(name):
     form = FORMS[name]
     for offer in default_host().offers("writer"):
         if offer.provider.name == form.step["use"]:
-            said = f"make it anew, beside the old one: python tests/golden/golden_specs.py {name}, and state the writer's version in FORMS"
+            said = f"state the writer's version in FORMS, of {name}, then make a dataset beside the old one: python tests/golden/golden_specs.py"
             assert default_host().load(offer).version == form.version, said
 
 
@@ -119,7 +122,7 @@ def test_what_a_writer_writes_in_another_way_has_a_dataset_of_its_own(name):
 def test_they_are_made_as_the_script_says(form, tmp_path):
     """The script still works, and makes the same files; formats of other libraries differ from version to version of theirs."""
     make(form, tmp_path / form)
-    here = max((folder for folder in DATASETS if folder.name == form), key=lambda folder: numbers(folder.parent.name))
+    here = max((folder for folder in DATASETS if folder.name == dataset_name(form)), key=lambda folder: numbers(folder.parent.name))
     files = sorted(path.relative_to(here) for path in here.rglob("*.npy"))
     assert files
     for name in files:

@@ -7,7 +7,8 @@ import threading
 import pytest
 
 from curate_core import hookimpl, runner
-from curate_core.errors import RunError, WaitError
+from curate_core.errors import DiskError, PluginError, RunError, WaitError
+from curate_core.host import default_host
 
 
 class Diary:
@@ -81,6 +82,54 @@ def test_an_interrupt_is_told_by_its_name(lab):
         "run finished",
         {"name": "toys", "counts": {"found": 0, "dropped": 0, "rejected": 0, "written": 0}, "stopped": "KeyboardInterrupt"},
     )
+
+
+def test_an_end_is_told_once_also_when_telling_it_is_interrupted(lab):
+    class Slow(Diary):
+        @hookimpl
+        def curate_run_finished(self, summary):
+            super().curate_run_finished(summary)
+            raise KeyboardInterrupt
+
+    slow = Slow()
+    with pytest.raises(KeyboardInterrupt):
+        lab.run(listeners=[slow])
+    assert [event for event, _ in slow.heard].count("run finished") == 1
+    assert "stopped" not in slow.heard[-1][1]
+    assert (lab.out / "dataset.json").is_file()
+
+
+def test_the_end_of_a_shard_that_cannot_keep_what_it_did_is_told(lab, monkeypatch):
+    def full(journal):
+        raise OSError(28, "No space left on device")
+
+    diary = Diary()
+    monkeypatch.setattr("curate_core.journal.Journal.flush", full)
+    with pytest.raises(DiskError):
+        runner.run_shard(lab.spec, "1/2", folder=lab.folder, listeners=[diary])
+    assert [event for event, _ in diary.heard].count("run finished") == 1
+    assert "No space left on device" in diary.heard[-1][1]["stopped"]
+
+
+def test_listeners_that_would_hear_nothing_are_refused(lab):
+    class Misspelt:
+        @hookimpl
+        def curate_run_finnished(self, summary): ...
+
+    class Curious:
+        @hookimpl
+        def curate_run_finished(self, sumary): ...
+
+    wrong = [
+        (Misspelt(), r"there is no hook 'curate_run_finnished' \(did you mean 'curate_run_finished'\?\)"),
+        (Curious(), r"curate_run_finished takes 'sumary', which the event does not tell \(did you mean 'summary'\?\)"),
+    ]
+    for listener, message in wrong:
+        diary = Diary()
+        with pytest.raises(PluginError, match=message):
+            lab.run(listeners=[diary, listener])
+        assert not default_host().manager.is_registered(diary)
+    assert not lab.out.exists()
 
 
 def test_shards_and_their_commit_are_told(lab):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -149,10 +150,15 @@ def test_bad_readers(tmp_path, change, test, message):
 
 
 def test_memory_that_is_not_told(tmp_path):
-    name = "test_points_stay_in_the_file"
+    name = "test_says_what_it_occupies"
     said = failures(tmp_path / "mapped", ToyLines, memory_mapped=True)
     assert set(said) == {name}
     assert said[name].startswith("AssertionError: ToyLines.resident says ")
     assert said[name].endswith(" bytes, expected 0 for a memory-mapped layer")
     unsure = frozen(type("Bad", (ToyLines,), {"__doc__": "Bad.", "resident": lambda self, source: 0.5}))
     assert failures(tmp_path / "unsure", unsure) == {name: "AssertionError: Bad.resident says 0.5, expected bytes as a whole number"}
+    hiding = frozen(type("Bad", (ToyLines,), {"__doc__": "Bad.", "resident": lambda self, source: 0}))
+    for number, mapped in enumerate((True, False)):
+        said = failures(tmp_path / str(number), hiding, memory_mapped=mapped)
+        assert set(said) == {name}
+        assert re.fullmatch(r"AssertionError: Bad holds \d{7} bytes of 50 streamlines, its resident says 0", said[name])

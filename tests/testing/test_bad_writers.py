@@ -89,16 +89,30 @@ def test_clocks_that_tick_slowly(tmp_path, monkeypatch, writer):
 
 
 SESSION = """
-import sys
-import time
 import pytest
+from attrs import frozen
 from kit_toys import ToyWriter
 from curate_core.testing import WriterTests, writers
-from test_bad_writers import Dating
 
-waits = []
-sleep = time.sleep
-time.sleep = lambda seconds: (waits.append(seconds), sleep(seconds))
+class Clock:
+    now, waits = 1000.5, []
+
+    def time(self):
+        self.now += 0.001
+        return self.now
+
+    def sleep(self, seconds):
+        self.now += seconds
+        self.waits.append(seconds)
+
+clock = writers.time = Clock()
+
+@frozen
+class Dating(ToyWriter):
+    def save(self, path, array):
+        super().save(path, array)
+        with path.open("ab") as file:
+            file.write(str(int(clock.now)).encode())
 
 class TestFirst(WriterTests):
     component = ToyWriter
@@ -124,8 +138,24 @@ class TestFails(WriterTests):
     component = ToyWriter
     dtypes = ("no such type",)
 
+class TestSkips(WriterTests):
+    component = ToyWriter
+
+    def batch(self, *arguments, **options):
+        pytest.skip("not today")
+
+@pytest.mark.skipif(True, reason="never")
+class TestNever(WriterTests):
+    component = ToyWriter
+
+    def batch(self, *arguments, **options):
+        raise KeyboardInterrupt
+
+class TestLast(WriterTests):
+    component = ToyWriter
+
 def test_waits():
-    assert len(waits) == 2, waits
+    assert len(clock.waits) == 2, clock.waits
 """
 
 

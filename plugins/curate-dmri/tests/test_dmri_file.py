@@ -84,6 +84,16 @@ def test_chunks_are_cubes_of_a_mebibyte_at_most(shape, expected):
     assert volume_chunks(shape) == expected
 
 
+def test_a_file_of_the_writers_first_version_is_read_for_ever():
+    writer, path = DwiMlHdf5Writer(), Path(__file__).with_name("data") / "version1.hdf5"
+    np.testing.assert_array_equal(writer.read(path, "s1/input"), np.arange(240).reshape(4, 5, 6, 2))
+    lines = writer.read(path, "s1/lines")
+    np.testing.assert_allclose(lines.points, np.linspace([1, 1, 1], [5, 7, 9], 7), rtol=1e-6)
+    assert (lines.offsets.tolist(), lines.lengths.tolist()) == ([0, 3], [3, 4])
+    assert lines.per_streamline["w"].ravel().tolist() == [1, 2]
+    assert (lines.grid.shape, lines.grid.affine.tolist()) == ((4, 5, 6), AFFINE.tolist())
+
+
 def test_shuffle_is_taken_where_it_makes_chunks_smaller():
     smooth = np.linspace(0, 1, 32**3 * 4, dtype=np.float32).reshape(32, 32, 32, 4)
     scanned = ((np.random.default_rng(0).integers(0, 90, (32, 32, 32, 4)) - 41.3) / 17.7).astype(np.float32)

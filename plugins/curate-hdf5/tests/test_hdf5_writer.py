@@ -461,6 +461,17 @@ def test_the_master_links_to_all_files(tmp_path: Path) -> None:
     assert (tmp_path / "moved" / "all" / "data.h5").stat().st_size < 4000
 
 
+# Files of earlier versions are read for ever.
+
+
+@pytest.mark.parametrize(("name", "places"), [("samples", ["a/0", "a/4"]), ("stack", [["image", 0], ["image", 1]])])
+def test_files_of_version_1(name: str, places: list[Any]) -> None:
+    array = (np.arange(2 * 4 * 6 * 8, dtype=np.uint16) ** 2).reshape(2, 4, 6, 8)
+    path = Path(__file__).parent / "data" / f"version1_{name}.h5"
+    for place, expected in zip(places, array, strict=True):
+        assert np.array_equal(writer(stack=name == "stack").read(path, place), expected)
+
+
 # Rounded floats.
 
 

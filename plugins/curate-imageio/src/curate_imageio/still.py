@@ -26,7 +26,7 @@ class ImageReader(Reader):
         "read": {"*": {"use": "imageio", "orientation": "ignore"}}
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     orientation: Literal["apply", "ignore"] = option(
         doc="Whether an image is turned upright as its EXIF tag says, as viewers show it, or taken as it is stored.", default="apply"
     )
