@@ -16,6 +16,8 @@ from curate_core import LayerSource, RequestError, SourceError
 from curate_core.cli.main import main
 from curate_core.runner import commit, run, run_shard
 
+pytestmark = pytest.mark.slow
+
 OFFSET = (512, 1024, 100)  # of mip 0, x, y, z
 SIZE = (256 * 32, 256 * 32, 12)
 MIPS = {"image": 5, "field": 8, "fold": 6, "tissue": 4}

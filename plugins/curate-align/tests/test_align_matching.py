@@ -58,6 +58,7 @@ def error(found: Any, wanted: Any, where: Any = slice(None)) -> float:
     return float(np.hypot(*(found - wanted))[where].mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sines", "affine", "shift"])
 @pytest.mark.parametrize("name", ["synthetic", "gravel", "grass", "brick"])
 def test_a_known_deformation_is_found_in_spite_of_noise_and_contrast(name: str, kind: str) -> None:

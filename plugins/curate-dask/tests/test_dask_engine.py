@@ -66,6 +66,7 @@ class TestDaskEngine(EngineTests):
         self.options = {"scheduler": scheduler}
 
 
+@pytest.mark.slow
 def test_units_are_taken_as_there_is_room_and_what_fails_or_dies_is_told():
     taken, ended, most = 0, 0, 0
 
@@ -94,6 +95,7 @@ def test_units_are_taken_as_there_is_room_and_what_fails_or_dies_is_told():
             session.check([unit("square", 1, nbytes=101)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_the_same_bytes_as_local(tmp_path, workers):
     rng = np.random.default_rng(0)
@@ -131,6 +133,7 @@ def test_slurm_needs_sbatch(monkeypatch):
         SlurmEngine(memory=10**9).open(work)
 
 
+@pytest.mark.slow
 def test_units_that_are_slower_than_those_before_go_back_to_be_shared():
     told = perform(work, [unit("square", 1), unit("slow", 2), unit("square", 3)], Worker())
     assert [(key, status, value) for key, _, status, value, _ in told] == [("square 1", "done", 1), ("slow 2", "done", 4)]
@@ -157,6 +160,7 @@ def test_a_connection_that_ends_while_results_come_costs_nothing(scheduler, monk
     assert sorted(got) == [("done", n * n) for n in range(20)]
 
 
+@pytest.mark.slow
 def test_units_go_where_there_is_what_their_steps_need():
     """By the workers' own words; what no worker has keeps nobody waiting."""
     with CLUSTER["running"]("GPU=2", "") as address, DaskEngine(scheduler=address).open(work) as session:

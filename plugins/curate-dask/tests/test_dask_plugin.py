@@ -39,6 +39,7 @@ class Shared(EngineTests):
         return nullcontext(self.opened)
 
 
+@pytest.mark.slow
 class TestLocal(Shared):
     component = LocalEngine
     options: ClassVar = {"workers": 2}
@@ -49,6 +50,7 @@ class TestDask(Shared):
     options: ClassVar = {"workers": 2}
 
 
+@pytest.mark.slow
 class TestDaskThatRuns(Shared):
     component = DaskEngine
 

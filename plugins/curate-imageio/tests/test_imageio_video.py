@@ -65,7 +65,9 @@ def by_av(path: Path) -> Any:
         return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
 
 
-@pytest.mark.parametrize(("name", "codec", "pixel", "options"), CODECS)
+@pytest.mark.parametrize(
+    ("name", "codec", "pixel", "options"), [CODECS[0], *(pytest.param(*codec, marks=pytest.mark.slow) for codec in CODECS[1:])]
+)
 def test_frames_are_those_of_av_in_any_order(tmp_path: Path, name: str, codec: str, pixel: str, options: Any) -> None:
     path = encode(tmp_path / name, film(), codec, pixel, options)
     truth = by_av(path)
@@ -252,6 +254,7 @@ def test_a_video_that_changes_is_noticed(tmp_path: Path) -> None:
         read(image.array)
 
 
+@pytest.mark.slow
 def test_memory_stays_that_of_a_slab(tmp_path: Path) -> None:
     """Frames that were read are not kept."""
     import gc

@@ -88,6 +88,7 @@ def damages():
     return [half, flipped, header, empty, of_another, foreign]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", damages(), ids=lambda damage: damage.__name__)
 def test_what_is_torn_damaged_or_foreign_is_read_anew(server, voxels, tmp_path, damage):
     folder = tmp_path / "kept"

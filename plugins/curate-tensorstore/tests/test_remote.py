@@ -23,6 +23,7 @@ def test_only_the_chunks_under_a_box_are_asked_for(server, voxels):
     assert len(server.asked) == 1, "the chunk is cached"
 
 
+@pytest.mark.slow
 def test_requests_that_fail_are_tried_again(server, voxels):
     server.fails = {"/info": 1, "16-32_0-16_0-8": 2}
     assert np.array_equal(layer(server, retries=3).array[...], voxels)
@@ -44,6 +45,7 @@ def test_what_may_not_be_read(server):
         layer(server, retries=0)
 
 
+@pytest.mark.slow
 def test_a_box_may_take_so_long(server, voxels):
     array = layer(server, timeout=2, cache=0).array
     assert np.array_equal(array[...], voxels)
@@ -73,6 +75,7 @@ def test_looking_for_missing_chunks_costs_no_second_request(server, voxels):
     assert server.chunks() == []
 
 
+@pytest.mark.slow
 def test_a_box_whose_missing_chunks_cannot_be_looked_up(server):
     server.fails = {"16-32_0-16_0-8": 99}
     with pytest.raises(SourceError, match=r"layer, z 0:16, y 0:32, x 0:48: it cannot be read: .*503"):

@@ -65,6 +65,7 @@ def slow(scan, d):
     return mask
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shape", "detector"),
     [
