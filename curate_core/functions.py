@@ -175,9 +175,13 @@ def _decorator(
     Raises:
         TypeError: the function's parameters cannot be options, or its docstring describes them in a way that is not understood.
     """
+    if not isinstance(name, str):
+        called = getattr(name, "__name__", "my_name").replace("_", "-")
+        message = f"the decorator {kind} stands without a name; write @curate_core.{kind}({called!r})"
+        raise TypeError(message)
 
     def decorate(function: Callable[..., Any]) -> type[Any]:
-        where = f"{function.__module__}.{function.__qualname__}, the {in_words(kind)} {name!r}"
+        where = f"{function.__qualname__}, the {in_words(kind)} {name!r}"
         given = [parameter for parameter in inspect.signature(getattr(base, method)).parameters if parameter != "self"]
         parameters = list(inspect.signature(function).parameters.values())
         hints = get_type_hints(function, include_extras=True)

@@ -286,9 +286,24 @@ def check_hooks(manager: pluggy.PluginManager, plugin: object) -> None:
             raise PluginError(message, hint=close if "did you mean" in close else f"there are {', '.join(known)}")
         if marked:
             _check_arguments(name, value)
-        if not marked and name.startswith("curate_register_") and callable(value):
+        if not marked and callable(value) and (name.startswith("curate_register_") or hasattr(hookspec.EventHooks, name)):
             message = f"{name} is not marked as a hook"
             raise PluginError(message, hint="write @hookimpl above it")
+
+
+def check_listener(manager: pluggy.PluginManager, listener: object) -> None:
+    """Refuse an object that would hear nothing, or not what it means to.
+
+    Raises:
+        PluginError: it is such a one.
+    """
+    if isinstance(listener, type):
+        message = f"the listener {listener.__name__} is a class"
+        raise PluginError(message, hint=f"give an object of it: {listener.__name__}()")
+    check_hooks(manager, listener)
+    if not any(hasattr(getattr(listener, name, None), f"{hookspec.PROJECT}_impl") for name in dir(listener)):
+        message = f"the listener {listener!r} hears of no event"
+        raise PluginError(message, hint="write @hookimpl above its methods, which are called as events are, such as curate_unit_finished")
 
 
 def _check_arguments(name: str, implementation: Any) -> None:

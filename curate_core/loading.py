@@ -15,6 +15,7 @@ import attrs
 from curate_core.errors import PluginError, place_in
 from curate_core.kinds import KINDS, Scope
 from curate_core.model import Plain
+from curate_core.options import info_of
 from curate_core.providers import Provider, in_words
 from curate_core.structure import ByteSize
 
@@ -110,6 +111,9 @@ def _options(cls: type[Any]) -> Sequence[tuple[str, str]]:
             shown = field.type if isinstance(field.type, str) else getattr(field.type, "__name__", str(field.type))
             message = f"has an option {field.name!r} of type {shown}, which no value of a spec can have"
             return [(message, "say what it holds, such as dict[str, int] or tuple[float, ...]")]
+        made = field.default is attrs.NOTHING or isinstance(field.default, attrs.Factory)  # type: ignore[arg-type]
+        if not made and (problem := info_of(field).problem(field.default)) is not None:
+            return [(f"has an option {field.name!r} with a default that it cannot have: {problem}", "change the default, or its bounds")]
     return ()
 
 

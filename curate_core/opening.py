@@ -34,13 +34,16 @@ WELL_KNOWN = {
 """Suffix -> the distribution that reads it, for the hint when none is installed."""
 
 
+MEND = "the reader is to be mended, not the file"
+
+
 @frozen
 class Verdict:
-    """Whether a reader takes a file: ``reason`` is empty when it does. ``unusable``: the reader is at fault, not the file."""
+    """Whether a reader takes a file: ``reason`` is empty when it does. ``unusable``: what to do where the reader is at fault, no file."""
 
     offer: Offer
     reason: str = ""
-    unusable: bool = False
+    unusable: str = ""
 
 
 def judge_readers(host: Host, path: Path) -> list[Verdict]:
@@ -52,18 +55,22 @@ def judge_readers(host: Host, path: Path) -> list[Verdict]:
     refuse_special(path)
     verdicts = []
     for offer in host.readers_for(path):
-        unusable = False
+        unusable = ""
         try:
             reader: Reader = structure({}, host.load(offer), Path())
-            reason = reader.sniff(path) or ""
+            said = reader.sniff(path)
+            reason = said or ""
+            if said is not None and not isinstance(said, str):
+                reason, unusable = f"its sniff gave {said!r}, expected None where it takes a file, and the reason as text where not", MEND
         except PluginError as error:
-            reason, unusable = str(error), True
+            reason, unusable = str(error), "see curate plugins --check"
         except Mistakes as mistakes:
             reason = f"it needs options: {mistakes}"
         except OSError as error:
             reason = f"the file cannot be read: {error.strerror or error}"
         except Exception as error:
             reason = f"its sniff failed with {type(error).__name__}: {error}{place_in(offer.provider.target, error)}"
+            unusable = MEND
         verdicts.append(Verdict(offer, reason, unusable))
     return verdicts
 
@@ -98,7 +105,7 @@ def choose_reader(host: Host, path: Path) -> Offer:
         raise SourceError(message, where=str(path), hint=hint)
     reasons = "; ".join(f"{v.reason} ({v.offer.qualified})" for v in verdicts)
     message = f"no reader takes it: {reasons}"
-    hint = "see curate plugins --check" if all(v.unusable for v in verdicts) else "the file is damaged, or not what its ending says"
+    hint = verdicts[0].unusable if all(v.unusable for v in verdicts) else "the file is damaged, or not what its ending says"
     raise SourceError(message, where=str(path), hint=hint)
 
 

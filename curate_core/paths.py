@@ -44,6 +44,9 @@ def path_hashes(spec: Spec, case: Case, table: RoiTable) -> NDArray | None:
     return np.frombuffer(digests, "<u8")
 
 
+TWICE = "add a field to the writer's path; where both are the same box, let the ROI finder give it once"
+
+
 def duplicate_path(spec: Spec, case: Case, table: RoiTable, hashes: NDArray) -> str:
     """What to say of two samples of one case that would take one path; empty when none do."""
     if len(np.unique(hashes)) == len(hashes):

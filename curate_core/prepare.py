@@ -20,7 +20,7 @@ from curate_core.model import Case, CaseSource, Image, Layer, Plain, Role
 from curate_core.npz import save_array
 from curate_core.opening import Opener
 from curate_core.parts import load_json, save_json
-from curate_core.paths import duplicate_path, path_hashes
+from curate_core.paths import TWICE, duplicate_path, path_hashes
 from curate_core.rois import RoiTable
 from curate_core.spec import Spec, Step
 from curate_core.stages import most_samples
@@ -156,7 +156,7 @@ def prepare(
         save_array(folder / "paths.npy", hashes)
         duplicate = duplicate_path(spec, case, kept, hashes)
         if duplicate:
-            raise RequestError(duplicate, where=f"case {case.id}", hint="add a field to the writer's path")
+            raise RequestError(duplicate, where=f"case {case.id}", hint=TWICE)
     table.save(folder / "rois.npz")
     save_array(folder / "rows.npy", rows)
     survey.save(folder)

@@ -23,6 +23,12 @@ from curate_core.templates import fill_in, fill_in_columns
 COLUMN_KINDS = "biufSU"
 
 
+def _rows(given: object, width: int) -> NDArray:
+    """Corners with a row for each ROI, also of none and of a single one; others stay as they are, to be refused."""
+    array = np.asarray(given)
+    return array.reshape(-1, width) if array.ndim < 2 and array.size in (0, width) else array
+
+
 def _corners(value: object) -> NDArray:
     given = np.atleast_2d(np.asarray(value))
     with np.errstate(invalid="ignore"):  # NaN is refused below
@@ -62,7 +68,7 @@ class View:
     drop: NDArray | None = attrs.field(default=None, converter=_drop)
 
     def __attrs_post_init__(self) -> None:
-        if self.start.shape != self.stop.shape or self.start.shape[1] != len(self.axes):
+        if self.start.shape != self.stop.shape or self.start.shape[1:] != (len(self.axes),):
             message = f"start {self.start.shape} and stop {self.stop.shape} are not (n, {len(self.axes)}) for axes {self.axes!r}"
             raise ValueError(message)
         if (self.stop <= self.start).any():
@@ -178,14 +184,17 @@ class RoiTable:
         """The usual table: one unnamed view.
 
         Args:
-            start, stop: (n, d) int64 corners, array order of ``axes``.
+            start, stop: (n, d) int64 corners, array order of ``axes``; (d,) for a single box.
             axes: letters that the boxes cover.
             layers: the layers to cut; empty: every image layer.
             drop: (n,) position in ``axes`` of the axis that each sample loses, or -1.
             attributes: columns of length n.
             name: format string for ``{roi}``.
+
+        Raises:
+            ValueError: the corners are not of that shape, or a box is empty.
         """
-        corners, ends = np.asarray(start).reshape(-1, len(axes)), np.asarray(stop).reshape(-1, len(axes))
+        corners, ends = _rows(start, len(axes)), _rows(stop, len(axes))
         return cls((View(corners, ends, axes, tuple(layers), drop=drop),), attributes or {}, name)
 
     def __len__(self) -> int:

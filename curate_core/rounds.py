@@ -22,7 +22,7 @@ from curate_core.keys import Key, statistic_name
 from curate_core.kinds import Unit
 from curate_core.model import CaseSource, Plain
 from curate_core.parts import load_json
-from curate_core.paths import duplicate_path, path_hashes, sample_paths, shared_hashes
+from curate_core.paths import TWICE, duplicate_path, path_hashes, sample_paths, shared_hashes
 from curate_core.prepare import load_prepared
 from curate_core.samples import writer_of
 from curate_core.stages import Stage
@@ -270,7 +270,7 @@ class Rounds:
             hashes = self._hashes[key] = path_hashes(self.bench.spec, prepared.case, table)
             duplicate = "" if hashes is None else duplicate_path(self.bench.spec, prepared.case, table, hashes)
             if duplicate:
-                raise RequestError(duplicate, where=f"case {state.source.id}", hint="add a field to the writer's path")
+                raise RequestError(duplicate, where=f"case {state.source.id}", hint=TWICE)
         return self._hashes[key]
 
     def _close(self, stage: Stage) -> None:

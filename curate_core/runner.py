@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from curate_core.host import Host, check_hooks, default_host
+from curate_core.errors import RequestError
+from curate_core.host import Host, check_listener, default_host
 from curate_core.model import Plain
 from curate_core.running import Run
 from curate_core.sharding import CommitRun, PartSummary, Shard, ShardRun
@@ -146,9 +147,12 @@ def complete(spec: Spec, host: Host, listeners: Iterable[object] = ()) -> Summar
 
 @contextmanager
 def _registered(host: Host, listeners: Iterable[object]) -> Iterator[None]:
+    if not isinstance(listeners, Iterable):
+        message = f"listeners must be a list of objects, not {type(listeners).__name__}"
+        raise RequestError(message, hint="write listeners=[...]")
     added = list(listeners)
     for listener in added:
-        check_hooks(host.manager, listener)
+        check_listener(host.manager, listener)
     try:
         for listener in added:
             host.manager.register(listener)

@@ -17,7 +17,7 @@ from curate_core.continuing import Earlier, earlier_states, load_earlier
 from curate_core.deprecation import tell_chosen
 from curate_core.digest import source_key
 from curate_core.durable import with_need, writing
-from curate_core.errors import CurateError, DiskError, RequestError, RunError, SourceError, StepError
+from curate_core.errors import CurateError, DiskError, RequestError, RunError, SourceError, StepError, place_in
 from curate_core.host import Host
 from curate_core.journal import Journal, Lock, Quarantined
 from curate_core.kinds import Engine, EngineSession, Outcome, Unit, Worker
@@ -69,7 +69,9 @@ class Run:
                 heard.function(*(values[name] for name in heard.argnames))
             except Exception as error:
                 self.muted.append(heard.plugin)
-                _log.warning("the listener %s failed at %s and is left out: %s: %s", heard.plugin_name, event, type(error).__name__, error)
+                name = type(heard.plugin).__name__ if heard.plugin_name == str(id(heard.plugin)) else heard.plugin_name
+                place = place_in(heard.function.__module__, error)
+                _log.warning("the listener %s failed at %s and is left out: %s: %s%s", name, event, type(error).__name__, error, place)
 
     @contextmanager
     def _told(self, cases: int) -> Iterator[dict[str, Any]]:

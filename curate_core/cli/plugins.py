@@ -80,6 +80,11 @@ def _described(host: Host, failures: dict[str, str]) -> dict[str, Any]:
     return {"plugins": plugins, "conflicts": conflicts, "failures": failures}
 
 
+def _shown(version: str) -> str:
+    """A version; of a file's hash, which stands for one, the beginning."""
+    return version if len(version) < 40 else f"{version[:19]}..."
+
+
 def _show(host: Host, failures: dict[str, str], arguments: argparse.Namespace) -> None:
     from rich.text import Text
 
@@ -94,7 +99,7 @@ def _show(host: Host, failures: dict[str, str], arguments: argparse.Namespace) -
     for plugin in host.plugins:
         said = f": {plugin.reason}" if plugin.reason else ""
         state = Text(f"{plugin.status}{said}", colours[plugin.status])
-        out.print(Text.assemble((plugin.distribution, "bold"), f" {plugin.version}  ", state), soft_wrap=True)
+        out.print(Text.assemble((plugin.distribution, "bold"), f" {_shown(plugin.version)}  ", state), soft_wrap=True)
         if plugin.providers and not arguments.quiet:
             rows = table("", "", "")
             rows.columns[0].min_width, rows.columns[1].min_width = widths  # one grid for all plugins

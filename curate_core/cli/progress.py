@@ -19,10 +19,11 @@ class Progress:
     Args:
         quiet: say nothing.
         verbose: name every unit.
+        debug: show the traceback of every unit that fails, also of those that fail in a worker.
     """
 
-    def __init__(self, *, quiet: bool, verbose: bool) -> None:
-        self.quiet, self.verbose = quiet, verbose
+    def __init__(self, *, quiet: bool, verbose: bool, debug: bool = False) -> None:
+        self.quiet, self.verbose, self.debug = quiet, verbose, debug
         self.console = console(stderr=True)
         self.bar: Any = None
         self.task: Any = None
@@ -64,6 +65,9 @@ class Progress:
         self.done += 1
         self.failed += outcome.status != "done"
         said = self._counts(counts)
+        for note in getattr(outcome.error, "__notes__", ()) if self.debug else ():
+            for line in note.splitlines():
+                self.console.print(line, markup=False, highlight=False, soft_wrap=True)
         if self.quiet:
             return
         if self.verbose or outcome.status != "done":

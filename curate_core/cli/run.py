@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     common: dict[str, Any] = {"settings": arguments.set, "output": arguments.output, "allow_local_code": arguments.allow_local_code}
     summary: Summary | PartSummary
-    with Progress(quiet=arguments.quiet, verbose=arguments.verbose) as progress:
+    with Progress(quiet=arguments.quiet, verbose=arguments.verbose, debug=arguments.debug) as progress:
         common["listeners"] = [progress]
         if arguments.shard is not None:
             summary = runner.run_shard(arguments.spec, arguments.shard, workers=arguments.workers, **common)

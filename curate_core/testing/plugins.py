@@ -221,6 +221,7 @@ class PluginTests:
         """Who reads the README learns of all that the plugin offers."""
         if self.readme is None:
             pytest.skip("readme = None")
+        assert self.readme.is_file(), f"there is no {self.readme}, which is to name every component"
         text = self.readme.read_text(encoding="utf-8")
         missing = [offer.provider.name for offer in self.offers() if not re.search(rf"`{re.escape(offer.provider.name)}`", text)]
         assert not missing, f"{self.readme.name} does not name {', '.join(f'`{name}`' for name in missing)}"

@@ -419,6 +419,11 @@ def test_in_a_spec_from_a_plugin(tmp_path, fake_plugin, isolated_host):
         assert jsonschema.Draft202012Validator(schema).is_valid({**spec, "rois": [{"use": "corners", "size": size}]}) == right
 
 
+def test_a_decorator_without_a_name():
+    with pytest.raises(TypeError, match=r"the decorator roi_finder stands without a name; write @curate_core.roi_finder\('no-context'\)"):
+        curate_core.roi_finder(no_context)
+
+
 def no_context(case, size: int): ...
 def not_typed(case, context, size): ...
 def open_ended(case, context, **options: int): ...

@@ -163,6 +163,10 @@ BROKEN = {
         HEAD + "def curate_register_readers():\n    yield Provider('reader', 'x', 'X.', 'a:B')",
         r"curate_register_readers is not marked as a hook \(write @hookimpl above it\)",
     ),
+    "event without its mark": (
+        HEAD + "def curate_run_finished(summary):\n    pass",
+        r"curate_run_finished is not marked as a hook \(write @hookimpl above it\)",
+    ),
     "hook with arguments": (
         HEAD + "@hookimpl\ndef curate_register_readers(config):\n    return []",
         r"curate_register_readers takes config: registering hooks take no arguments \(write def curate_register_readers\(\):\)",

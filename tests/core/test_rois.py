@@ -38,6 +38,11 @@ def test_boxes():
     assert len(RoiTable.boxes([], [], "zyx")) == 0
 
 
+def test_a_single_box_and_none():
+    assert RoiTable.boxes([0, 8], [4, 9], "yx").views[0].stop.tolist() == [[4, 9]]
+    assert len(RoiTable.boxes([], [], "zyx")) == len(RoiTable.boxes(np.zeros((0, 3)), np.zeros((0, 3)), "zyx")) == 0
+
+
 def test_corners_are_read_only_and_leave_the_callers_array_alone():
     start = np.zeros((2, 3), np.int64)
     view = View(start, start + 1, "zyx")
@@ -56,6 +61,9 @@ def test_whole_floats_are_corners():
         (lambda: View([[0, 0]], [[1, 1, 1]], "zyx"), r"start \(1, 2\) and stop \(1, 3\) are not \(n, 3\) for axes 'zyx'"),
         (lambda: View([[0, 0]], [[1, 1]], "zyx"), "are not"),
         (lambda: View([[0, 0], [4, 4]], [[1, 1], [5, 4]], "yx"), r"ROI 1 is empty: start \[4, 4\], stop \[5, 4\]"),
+        (lambda: RoiTable.boxes([[0, 8, 16], [0, 8, 16]], [[8, 16, 24]] * 2, "yx"), r"start \(2, 3\) and stop \(2, 3\) are not \(n, 2\)"),
+        (lambda: RoiTable.boxes([0, 8, 16, 24], [8, 16, 24, 32], "yx"), r"start \(1, 4\) and stop \(1, 4\) are not \(n, 2\)"),
+        (lambda: RoiTable.boxes([[0, 8]], 8, "yx"), r"start \(1, 2\) and stop \(1, 1\) are not \(n, 2\)"),
         (lambda: View([[0.5, 0]], [[1.5, 1]], "yx"), "corners of ROIs must be whole numbers of voxels"),
         (lambda: View([[np.nan, 0]], [[1, 1]], "yx"), "corners of ROIs must be whole numbers of voxels"),
         (lambda: View([[0, 0]], [[1, 2]], "yx", drop=[1]), "drop must name, for each ROI, an axis of length one, or -1"),

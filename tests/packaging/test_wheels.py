@@ -33,7 +33,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.network]
 def call(*command: str | Path, folder: Path) -> subprocess.CompletedProcess[str]:
     """Run a command in a folder, without the variables that would let it find the working tree."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "CURATE_", "COV_"))}
-    return subprocess.run([*map(str, command)], cwd=folder, env=environment, capture_output=True, text=True, timeout=900)
+    return subprocess.run([*map(str, command)], cwd=folder, env=environment, capture_output=True, encoding="utf-8", timeout=900)
 
 
 def must(*command: str | Path, folder: Path) -> str:

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from curate_core import hookimpl, runner
-from curate_core.errors import DiskError, PluginError, RunError, WaitError
+from curate_core.errors import CurateError, DiskError, PluginError, RunError, WaitError
 from curate_core.host import default_host
 
 
@@ -130,6 +130,33 @@ def test_listeners_that_would_hear_nothing_are_refused(lab):
             lab.run(listeners=[diary, listener])
         assert not default_host().manager.is_registered(diary)
     assert not lab.out.exists()
+
+
+class Deaf:
+    """Has a method of no event's name."""
+
+    def finished(self, summary): ...
+
+
+class Unmarked:
+    """Forgets the mark."""
+
+    def curate_run_finished(self, summary): ...
+
+
+@pytest.mark.parametrize(
+    ("listeners", "message"),
+    [
+        ([Deaf()], r"the listener \S+Deaf object at \S+ hears of no event \(write @hookimpl above its methods"),
+        ([Unmarked()], r"curate_run_finished is not marked as a hook \(write @hookimpl above it\)"),
+        ([Diary], r"the listener Diary is a class \(give an object of it: Diary\(\)\)"),
+        (Diary(), r"listeners must be a list of objects, not Diary \(write listeners=\[...\]\)"),
+    ],
+    ids=["deaf", "unmarked", "class", "no list"],
+)
+def test_listeners_that_cannot_listen_are_refused(lab, listeners, message):
+    with pytest.raises(CurateError, match=message):
+        lab.run(listeners=listeners)
 
 
 def test_shards_and_their_commit_are_told(lab):

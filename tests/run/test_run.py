@@ -240,6 +240,8 @@ def test_two_samples_on_one_path_fail_before_anything_is_cut(lab):
         lab.run(spec={"write": [{"use": "toy-file", "path": "{case}.npy"}]})
     with pytest.raises(RequestError, match=r"two samples would be written to \S+\.npy: a1:\S+ and a2:"):
         lab.run(spec={"write": [{"use": "toy-file", "path": "{roi}.npy"}]})
+    with pytest.raises(RequestError, match="where both are the same box, let the ROI finder give it once"):
+        lab.run(spec={"write": [{"use": "toy-file", "path": "{case}.npy"}]})
     assert not any(p.suffix == ".npy" for p in lab.out.glob("**/data/**/*"))
 
 
@@ -453,4 +455,7 @@ def test_a_listener_that_raises_is_named_and_left_out(lab, caplog):
     assert len(listener.heard) == 2
     assert patient.summary["samples"] == 360
     (record,) = caplog.records
-    assert "failed at curate_unit_finished and is left out: RuntimeError: tired" in record.getMessage()
+    assert re.fullmatch(
+        r"the listener Listener failed at curate_unit_finished and is left out: RuntimeError: tired \(test_run.py, line \d+\)",
+        record.getMessage(),
+    )

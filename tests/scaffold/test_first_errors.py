@@ -274,6 +274,42 @@ def test_a_sniff_that_fails_is_told_by_why(desk):
     assert "its sniff failed with ZeroDivisionError: division by zero (reader.py, line 29)" in said
 
 
+@pytest.mark.parametrize("given", ["True", "False", "7"])
+def test_a_sniff_that_gives_something_else_is_told(desk, given):
+    desk.plugin(
+        "toything",
+        "reader",
+        reader=(
+            'with path.open("rb") as file:\n            return None',
+            f'with path.open("rb") as file:\n            return {given} if file else None',
+        ),
+    )
+    (desk.folder / "b.toything").write_bytes(b"TOYTHING {}")
+    told = f"its sniff gave {given}, expected None where it takes a file, and the reason as text where not"
+    assert told in desk("why", desk.folder / "b.toything")[1]
+    said = desk.run(pattern="{case}.toything")[1]
+    assert told in said
+    assert "the reader is to be mended, not the file" in said
+    assert "damaged" not in said
+
+
+def test_a_default_outside_of_its_bounds(desk):
+    desk.plugin("toyspots", "roi-finder", rois=("default=10, ge=1", "default=0, ge=1"))
+    told = "has an option 'count' with a default that it cannot have: 0 must be at least 1 (change the default, or its bounds)"
+    assert told in desk("plugins", "--check")[1]
+
+
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_debug_shows_where_a_case_failed(desk, monkeypatch, workers):
+    monkeypatch.setenv("PYTHONPATH", str(desk.site))
+    desk.plugin("toyspots", "roi-finder", rois=("image = case.image()", "image = case.pictures()"))
+    command = ("run", desk.spec(rois=[{"use": "toyspots", "size": 4}]), "--workers", workers)
+    assert "Traceback" not in desk(*command)[1]
+    said = desk(*command, "--debug")[1]
+    assert "image = case.pictures()" in said
+    assert "AttributeError: 'Case' object has no attribute 'pictures'" in said
+
+
 def test_the_tutorials_table_has_these_words():
     table = PAGE.read_text().partition("## When something does not work")[2]
     for words in (

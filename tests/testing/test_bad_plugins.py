@@ -178,15 +178,16 @@ def test_component_that_cannot_be_imported(failures):
     assert message.startswith("PluginError: plugin curate-toy: curate_toy.rois:Corner cannot be imported: ModuleNotFoundError")
 
 
-@pytest.mark.parametrize(
-    ("default", "message"),
-    [('"4"', "'4', is none of its values: expected a whole number, got \"4\""), ("0", "0, is none of its values: 0 must")],
-)
-def test_a_default_that_no_spec_could_say(failures, default, message):
-    failed = failures(rois=ROIS.replace("ge=1)", f"ge=1, default={default})"))
+def test_a_default_that_no_spec_could_say(failures):
+    failed = failures(rois=ROIS.replace("ge=1)", 'ge=1, default="4")'))
+    message = "the default of option 'size', '4', is none of its values: expected a whole number, got \"4\""
     assert set(failed) == {"test_defaults_are_values_of_their_options"}
-    expected = f"AssertionError: roi_finder:corner: the default of option 'size', {message}"
-    assert failed["test_defaults_are_values_of_their_options"].startswith(expected)
+    assert failed["test_defaults_are_values_of_their_options"].startswith(f"AssertionError: roi_finder:corner: {message}")
+
+
+def test_a_default_outside_of_its_bounds(failures):
+    failed = failures(rois=ROIS.replace("ge=1)", "ge=1, default=0)"))
+    assert "has an option 'size' with a default that it cannot have: 0 must be at least 1" in failed["test_components_can_be_had"]
 
 
 def test_undocumented_option(failures):
@@ -237,6 +238,12 @@ def test_component_that_does_not_pickle(failures):
 def test_readme_that_forgets_a_provider(failures):
     failed = failures(readme="# curate-toy\n\nBrings the reader `toy`, and more around each corner.\n")
     assert failed == {"test_readme_names_every_component": "AssertionError: README.md does not name `corner`"}
+
+
+def test_a_readme_that_is_not_there(failures, tmp_path):
+    failed = failures(claims={"readme": tmp_path / "READ.md"})
+    said = f"AssertionError: there is no {tmp_path / 'READ.md'}, which is to name every component"
+    assert failed == {"test_readme_names_every_component": said}
 
 
 def test_without_a_readme(failures):
