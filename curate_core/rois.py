@@ -24,9 +24,10 @@ COLUMN_KINDS = "biufSU"
 
 
 def _rows(given: object, width: int) -> NDArray:
-    """Corners with a row for each ROI, also of none and of a single one; others stay as they are, to be refused."""
+    """Corners with a row for each ROI, also of none, of a single one and along one axis; others stay as they are, to be refused."""
     array = np.asarray(given)
-    return array.reshape(-1, width) if array.ndim < 2 and array.size in (0, width) else array
+    fits = array.ndim < 2 and (width == 1 or array.size in (0, width))
+    return array.reshape(-1, width) if fits else array
 
 
 def _corners(value: object) -> NDArray:
@@ -184,7 +185,7 @@ class RoiTable:
         """The usual table: one unnamed view.
 
         Args:
-            start, stop: (n, d) int64 corners, array order of ``axes``; (d,) for a single box.
+            start, stop: (n, d) int64 corners, array order of ``axes``; (d,) for a single box, (n,) along one axis.
             axes: letters that the boxes cover.
             layers: the layers to cut; empty: every image layer.
             drop: (n,) position in ``axes`` of the axis that each sample loses, or -1.

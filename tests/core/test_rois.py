@@ -35,10 +35,11 @@ def test_boxes():
     assert view.layers == ("ct",)
     assert rois.corners(1) == {"y0": 2, "y1": 6, "x0": 3, "x1": 8}
     assert rois.row_attributes(1) == {"plane": "xz"}
+    assert RoiTable.boxes(np.arange(3), np.arange(3) + 1, "z").views[0].stop.tolist() == [[1], [2], [3]]
     assert len(RoiTable.boxes([], [], "zyx")) == 0
 
 
-def test_a_single_box_and_none():
+def test_a_single_box_boxes_along_one_axis_and_none():
     assert RoiTable.boxes([0, 8], [4, 9], "yx").views[0].stop.tolist() == [[4, 9]]
     assert len(RoiTable.boxes([], [], "zyx")) == len(RoiTable.boxes(np.zeros((0, 3)), np.zeros((0, 3)), "zyx")) == 0
 
