@@ -186,6 +186,7 @@ def refusals(spec):
 CHANGE = st.tuples(st.integers(0, 999), st.sampled_from(["replace", "add", "remove"]), st.integers(0, 999), st.sampled_from(VALUES))
 
 
+@pytest.mark.slow
 @given(changes=st.lists(CHANGE, min_size=1, max_size=2))
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_schema_and_validator_agree_on_specs_that_nobody_wrote_down(changes):

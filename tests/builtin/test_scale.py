@@ -34,6 +34,7 @@ def scaled(array, *, others=(), **options):
     return step.apply(cases[0], context(statistics=statistics)).image()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dtype", "low", "high"), [("uint16", 0, 65535), ("int16", -32768, 32767), ("uint16", 7, 60001), ("int16", -1000, 400), ("int16", 5, 6)]
 )

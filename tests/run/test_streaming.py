@@ -73,6 +73,7 @@ def test_workers_of_a_loader_can_have_it(tmp_path, spec):
     assert stream[1]["image"].shape == (1, 8, 8), "the notes stay as long as the one that made them"
 
 
+@pytest.mark.slow
 def test_its_notes_go_with_it(tmp_path, spec):
     stream = curate_core.open(spec, folder=tmp_path)
     part, notes = stream.select(lambda row: row["case"] == "a"), Path(stream.path)

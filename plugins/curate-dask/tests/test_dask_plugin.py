@@ -45,6 +45,7 @@ class TestLocal(Shared):
     options: ClassVar = {"workers": 2}
 
 
+@pytest.mark.slow
 class TestDask(Shared):
     component = DaskEngine
     options: ClassVar = {"workers": 2}

@@ -69,6 +69,7 @@ def bits(hashes: Any, hash_size: int) -> Any:
     return np.unpackbits(hashes.astype(">u8").view(np.uint8).reshape(len(hashes), -1), axis=1)[:, : hash_size**2].astype(bool)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hash_size", [2, 4, 8, 11, 16])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_same_bits_as_imagehash(shape: tuple[int, int], hash_size: int) -> None:

@@ -104,6 +104,7 @@ class TestStructure(FilterTests):
         return make_batch(np.stack([as_bytes(128 + correlated(rng, blur, 20, 40)) for blur in (0, 0, 3, 5, 0)]), "yx")
 
 
+@pytest.mark.slow
 def test_precision_and_recall_on_planted_noise() -> None:
     blank, structured = shares(resin()), np.concatenate([shares(tissue()), shares(textures())])
     kept, wrong = int((structured >= 0.1).sum()), int((blank >= 0.1).sum())

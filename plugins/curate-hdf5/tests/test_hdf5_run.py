@@ -52,6 +52,7 @@ def test_the_dataset_holds_what_was_cut(tmp_path: Path, layout: str) -> None:
         assert np.array_equal(np.asarray(dataset.lazy(index)["image"][2:4]), VOLUMES[row["case"]][where][2:4])
 
 
+@pytest.mark.slow
 @of_each_layout
 def test_the_same_bytes_for_any_workers_and_any_history(tmp_path: Path, layout: str) -> None:
     once = tmp_path / "once"

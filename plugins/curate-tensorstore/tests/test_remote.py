@@ -92,6 +92,7 @@ def test_concurrency_is_bounded(server, voxels):
     assert server.most <= 2
 
 
+@pytest.mark.slow
 def test_a_layer_that_fails_is_quarantined_and_done_by_the_next_run(server, voxels, tmp_path):
     spec = {
         "version": 1,

@@ -80,6 +80,7 @@ def test_five_spheres_have_their_closed_form(size: int) -> None:
     assert np.abs(found - expected).max() <= 3e-7 * expected.max()  # rims included: what float32 adds up, no more
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES)
 def test_shapes_against_integration_along_the_line(shape: str) -> None:
     size = 32
