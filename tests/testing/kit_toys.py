@@ -292,3 +292,8 @@ def run_kit(cls: type[Any], folder: Path, only: str = "") -> dict[str, str]:
         except Exception as error:
             failed[name] = f"{type(error).__name__}: {error}"
     return failed
+
+
+def failures(tmp_path: Path, base: type[Any], component: type[Any], **claims: Any) -> dict[str, str]:
+    """What the kit's class finds wrong with a component, under claims of its own."""
+    return run_kit(type("Claims", (base,), {"component": component, **claims}), tmp_path)
